@@ -1,0 +1,1 @@
+"""Keys: node keys, signed envelopes, encrypted keystores and the reading of passwords."""
