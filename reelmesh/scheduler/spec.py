@@ -1,0 +1,129 @@
+"""What a buyer asks for: the job's spec, its canonical bytes and its hash."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from reelmesh.errors import UserError
+from reelmesh.scheduler.canonical import canonical, digest
+from reelmesh.scheduler.ids import ArtifactId
+from reelmesh.scheduler.strict_json import read_object
+
+MAX_PROMPT = 300
+MAX_SPEC_BYTES = 8192
+# Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators, Co private, Cn unassigned.
+_FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp", "Co", "Cn"})
+# Marks that make text read in another order than it is stored in.
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_HINTS: Mapping[str, str] = {
+    "prompt": "say in one line what the video shows, e.g. 'a small green square moving up over a "
+    "black background'",
+    "seconds": "ask for 1 to 20 seconds",
+    "fps": "ask for 12 to 60 frames a second; 24 is usual",
+    "width": "take a multiple of 64 from 256 to 1024, e.g. 512",
+    "height": "take a multiple of 64 from 256 to 1024, e.g. 512",
+    "steps": "take 4 to 50 steps; 20 is usual",
+    "guidance": "take 1 to 10; 3 is usual",
+    "seed": "take a whole number from 0 to 4294967295",
+    "kind": "this version makes kind 'text_to_video'",
+    "version": "this node speaks version 1 of the spec",
+}
+
+
+class InvalidSpec(UserError):
+    """The request for a video cannot be met as it stands; nothing was posted."""
+
+
+def normal_prompt(text: str) -> str:
+    """NFC, without space at either end, 1..300 characters, on one line. Raises `ValueError`."""
+    prompt = unicodedata.normalize("NFC", text).strip()
+    if not prompt:
+        raise ValueError("The prompt is empty")
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(f"The prompt has {len(prompt)} characters; at most {MAX_PROMPT} are taken")
+    if any(unicodedata.category(char) in _FORBIDDEN or char in _BIDI for char in prompt):
+        raise ValueError("The prompt has a line break, a control character or text of no script")
+    return prompt
+
+
+def _size(value: int) -> int:
+    if value % 64:
+        raise ValueError(f"{value} is not a multiple of 64")
+    return value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("a number is wanted")  # noqa: TRY004 (pydantic wants ValueError)
+    return value
+
+
+Prompt = Annotated[str, Field(strict=True), AfterValidator(normal_prompt)]
+_Size = Annotated[int, Field(ge=256, le=1024, strict=True), AfterValidator(_size)]
+_Real = BeforeValidator(_number)
+
+
+class JobSpec(BaseModel):
+    """A text→video job. Its sha256 over the canonical form stands on chain as `specHash`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    kind: Literal["text_to_video"] = "text_to_video"
+    prompt: Prompt
+    seconds: Annotated[float, _Real, Field(ge=1, le=20)] = 4.0
+    fps: Annotated[int, Field(ge=12, le=60, strict=True)] = 24
+    width: _Size = 512
+    height: _Size = 512
+    steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
+    guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 3.0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames of the finished video: seconds x fps, rounded to the nearest."""
+        return round(self.seconds * self.fps)
+
+    def canonical(self) -> bytes:
+        """The RFC 8785 bytes; also what is stored as the job's spec artifact."""
+        return canonical(self)
+
+    def spec_hash(self) -> ArtifactId:
+        """sha256 of `canonical()`, 64 hex digits; `bytes.fromhex` of it is on chain."""
+        return digest(self.canonical())
+
+
+def parse_spec(source: str | bytes | Mapping[str, object]) -> JobSpec:
+    """A spec from JSON text or from named fields.
+
+    Raises:
+        InvalidSpec: one plain line for the first thing that is wrong, and the next step.
+    """
+    if isinstance(source, str | bytes):
+        try:
+            source = read_object(source, MAX_SPEC_BYTES)
+        except ValueError as error:
+            raise InvalidSpec(f"The job's spec cannot be read: {error}") from error
+    try:
+        return JobSpec.model_validate(dict(source))
+    except ValidationError as error:
+        raise _plain_error(error) from error
+
+
+def _plain_error(error: ValidationError) -> InvalidSpec:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = str(first["loc"][0])[:40] if first["loc"] else "spec"
+    hint = _HINTS.get(field, "leave it out")
+    if first["type"] == "missing":
+        return InvalidSpec(f"The spec has no {field}", hint)
+    if first["type"] == "extra_forbidden":
+        return InvalidSpec(f"The spec has an unknown field {field!r}", hint)
+    message = first["msg"].removeprefix("Value error, ")
+    if field == "prompt" and first["type"] == "value_error":
+        return InvalidSpec(message, hint)
+    return InvalidSpec(f"{field} is not valid: {message[:1].lower()}{message[1:]}", hint)

@@ -1,0 +1,70 @@
+"""What the market knows of a kind of work: its inputs and outputs, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+KINDS: Mapping[str, str] = {
+    "features": "safetensors: what a text encoder made of a prompt",
+    "latent": "safetensors: a clip on its way through a denoise loop, or at its end",
+    "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",
+    "segment": "H.264 yuv420p MP4, one run of a video's frames, starting at a key frame",
+    "video": "MP4, the finished video",
+}
+"""Artifact kinds and what their bytes are."""
+
+MIB = 1024 * 1024
+
+
+class StageParams(BaseModel):
+    """Base of every stage's parameters: exact types, nothing unknown, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=StageParams)
+
+
+@dataclass(frozen=True)
+class StageEntry(Generic[P]):
+    """One stage of the catalogue.
+
+    Attributes:
+        inputs: input name → artifact kind. A name that ends in `-*` stands for `-0`, `-1`, …
+        optional_inputs: inputs that some parameters ask for and others forbid.
+        outputs: output name → artifact kind.
+        unit: what work is counted in; prices and speeds are per unit.
+        units: how many units a subtask with these parameters is; > 0.
+        memory_mb: peak memory of a run, in MiB, with its libraries.
+        bytes_out: size expected of all outputs together, for transfer times.
+        model: the weights that it keeps resident, or None.
+        load_s: seconds to load the model on a usual disk, where it is not resident.
+        inputs_of: the exact inputs for given parameters, where they vary.
+    """
+
+    name: str
+    version: int
+    summary: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    params: type[P]
+    unit: str
+    units: Callable[[P], float]
+    memory_mb: Callable[[P], int]
+    bytes_out: Callable[[P], int]
+    model: str | None = None
+    load_s: float = 0.0
+    optional_inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs_of: Callable[[P], Mapping[str, str]] | None = None
+
+    def inputs_for(self, params: P) -> Mapping[str, str]:
+        """Exactly the inputs (name → kind) that a run with these parameters takes."""
+        return self.inputs if self.inputs_of is None else self.inputs_of(params)
+
+    def bytes_limit(self, params: P) -> int:
+        """The most bytes of outputs that a receiver takes; far above what is expected."""
+        return 4 * self.bytes_out(params) + MIB

@@ -1,0 +1,12 @@
+"""Templates: how a job of some kind is cut into subtasks."""
+
+from __future__ import annotations
+
+from reelmesh.scheduler.plan import Plan
+from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.templates import text_to_video
+
+
+def make_plan(spec: JobSpec) -> Plan:
+    """The plan for a spec; the same spec always gives the same plan, byte for byte."""
+    return text_to_video.plan(spec)

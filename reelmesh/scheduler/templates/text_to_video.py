@@ -1,0 +1,82 @@
+"""text→video: one chain to a small clip, then many chunks in parallel, then one MP4.
+
+encode_text → skeleton-0 → skeleton-1 → decode → interpolate ─┬→ upscale-0 → encode_video-0 ─┐
+                                                              ├→ upscale-1 → encode_video-1 ─┤
+                                                              └→ …                           ┴→ assemble
+"""  # noqa: E501 (a picture)
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
+from reelmesh.scheduler.spec import JobSpec
+
+CRF = 18
+"""Visually lossless for x264."""
+
+
+def plan(spec: JobSpec, *, chunk_frames: int = 12) -> Plan:
+    """Cut a spec into subtasks.
+
+    Args:
+        chunk_frames: the most frames in one upscale subtask, 1..240. Half a second is small enough
+            that unequal providers finish together, and large enough that moving it costs little.
+    """
+    if not 1 <= chunk_frames <= 240:
+        raise ValueError("chunk_frames must be from 1 to 240")
+    chain = _clip(spec)
+    enlarged, encoded = _chunks(spec, chain[-1], chunk_frames)
+    video = build_subtask(
+        "assemble",
+        "assemble",
+        {"fps": spec.fps, "segments": len(encoded)},
+        {f"segment-{i}": segment for i, segment in enumerate(encoded)},
+    )
+    return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video))
+
+
+def _clip(spec: JobSpec) -> list[Subtask]:
+    text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
+    half = spec.steps // 2
+    loop = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
+    first = build_subtask(
+        "skeleton-0", "skeleton", {**loop, "start": 0, "stop": half}, {"features": text}
+    )
+    second = build_subtask(
+        "skeleton-1",
+        "skeleton",
+        {**loop, "start": half, "stop": spec.steps},
+        {"features": text, "latent": first},
+    )
+    small = build_subtask("decode", "decode", {"frames": 16}, {"latent": second})
+    smooth = build_subtask(
+        "interpolate",
+        "interpolate",
+        {"start": 0, "stop": spec.frames, "total": spec.frames},
+        {"frames": small},
+    )
+    return [text, first, second, small, smooth]
+
+
+def _chunks(
+    spec: JobSpec, smooth: Subtask, chunk_frames: int
+) -> tuple[list[Subtask], list[Subtask]]:
+    enlarged, encoded = [], []
+    size = {"width": spec.width, "height": spec.height}
+    for i, (start, stop) in enumerate(pairwise(cuts(spec.frames, chunk_frames))):
+        chunk = build_subtask(
+            f"upscale-{i}", "upscale", {**size, "start": start, "stop": stop}, {"frames": smooth}
+        )
+        enlarged.append(chunk)
+        encode = {**size, "fps": spec.fps, "crf": CRF, "frames": stop - start}
+        encoded.append(
+            build_subtask(f"encode_video-{i}", "encode_video", encode, {"frames": chunk})
+        )
+    return enlarged, encoded
+
+
+def cuts(total: int, most: int) -> list[int]:
+    """Boundaries 0..total of the fewest chunks of at most `most`, of sizes that differ by one."""
+    count = -(-total // most)
+    return [total * i // count for i in range(count + 1)]
