@@ -1,0 +1,52 @@
+"""The stages: torch and PyAV code that turns artifacts into artifacts, one file each.
+
+    stage = load_stage("upscale")
+    stage.load(torch.device("cpu"))
+    outputs = stage.run(params, {"frames": path}, StageContext(device, workdir))
+
+This module imports nothing heavy; a stage's libraries come in when it is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .base import StageCancelled, StageFailed
+
+if TYPE_CHECKING:
+    from .base import Stage
+
+__all__ = ["STAGES", "StageCancelled", "StageFailed", "load_stage"]
+
+#: Stage name → (module, class).
+STAGES: dict[str, tuple[str, str]] = {
+    "encode_text": ("encode_text", "EncodeText"),
+    "skeleton": ("skeleton", "Skeleton"),
+    "decode": ("decode", "Decode"),
+    "interpolate": ("interpolate", "Interpolate"),
+    "upscale": ("upscale", "Upscale"),
+    "encode_video": ("encode_video", "EncodeVideo"),
+    "assemble": ("assemble", "Assemble"),
+}
+
+
+def load_stage(name: str) -> Stage:
+    """A new instance of a stage; its model is not loaded yet.
+
+    Raises:
+        StageFailed: "unknown_stage", or "not_installed" where a library is missing.
+    """
+    try:
+        module, cls = STAGES[name]
+    except KeyError:
+        raise StageFailed(
+            "unknown_stage", f"there is no stage {name[:40]!r}", "update reelmesh"
+        ) from None
+    try:
+        found: type[Stage] = getattr(import_module(f"{__name__}.{module}"), cls)
+    except ImportError as error:
+        raise StageFailed(
+            "not_installed", f"stage {name} needs a package: {error}", "run: make setup"
+        ) from error
+    return found()
