@@ -22,9 +22,8 @@ from reelmesh.node.stages.tiny_t2v.world import (
     Scene,
 )
 
-RADIUS = {"small": 0.25, "big": 0.42}
-#: Area of each shape at radius 1, measured from the fields below.
-_AREA_GRID = 512
+RADIUS = {"small": 0.27, "big": 0.42}
+_AREA_GRID = 512  # samples a side when a shape's area is measured
 _STEP = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
