@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-import coincurve
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from reelmesh.errors import PeerError
+from reelmesh.node.wallet.keys import BadSignature, recover_signer
 
 BINDING_OID = x509.ObjectIdentifier("1.3.6.1.4.1.53594.1.1")
 MAX_CERTIFICATE_BYTES = 2048
@@ -179,11 +178,9 @@ def _spki(public: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def _signer(digest: bytes, extension: bytes) -> str:
-    if len(extension) != 67 or not extension.startswith(_OCTETS) or extension[-1] not in (27, 28):
+    if not extension.startswith(_OCTETS):
         raise BadCertificate("a certificate without a node key's signature")
-    signature = extension[2:-1] + bytes([extension[-1] - 27])
     try:
-        public = coincurve.PublicKey.from_signature_and_message(signature, digest, hasher=None)
-    except Exception as error:  # coincurve raises bare Exception and ValueError
+        return recover_signer(digest, extension.removeprefix(_OCTETS))
+    except BadSignature as error:
         raise BadCertificate("a certificate without a node key's signature") from error
-    return str(to_checksum_address(keccak(public.format(compressed=False)[1:])[-20:]))

@@ -94,7 +94,7 @@ class DeliverySink:
     async def finish(self) -> work_pb2.DeliverReply:
         """Every output must be there; raises Malformed when the sender stopped early."""
         if self._done < len(self._outputs):
-            raise Malformed("the sender stopped before every output was sent")
+            raise Malformed("the sender stopped before every output was sent", "incomplete")
         await self._completed(self._outputs)
         return work_pb2.DeliverReply(accepted_bytes=self.accepted_bytes, complete=True)
 
