@@ -1,0 +1,331 @@
+"""The sealed-bid batch auction: who runs which subtask, when, and at what price.
+
+Subtasks that are alike and stand at one depth of the DAG are sold together, group after group. In
+a group, a place in a provider's queue costs its ask plus the time value of the moment at which
+that run would be delivered; the cheapest places win, and each is paid its critical value, at most
+the reserve. docs/auction.md proves what follows from this, and says what does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+from reelmesh.scheduler.clearing import (
+    CODE_OF,
+    EXPLAIN,
+    Assignment,
+    Clearing,
+    Loss,
+    LossReason,
+)
+from reelmesh.scheduler.groups import Group, make_groups, parents_of
+from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
+from reelmesh.scheduler.lanes import COMPETES, FAR, MAX_TIME_MS, Codes, Ints, Lanes, Work
+from reelmesh.scheduler.offers import ProviderOffer, StageOffer, ask_wei
+from reelmesh.scheduler.plan import Subtask
+from reelmesh.scheduler.positions import Market, Position, Sold, sell
+
+__all__ = [
+    "EXPLAIN",
+    "Assignment",
+    "Clearing",
+    "Loss",
+    "LossReason",
+    "ProviderOffer",
+    "StageOffer",
+    "ask_wei",
+    "clear",
+]
+
+_HOPE = (
+    LossReason.LATE,
+    LossReason.OVER_RESERVE,
+    LossReason.NO_MEMORY,
+    LossReason.NO_SLOT,
+    LossReason.EXCLUDED,
+)
+
+
+def clear(
+    subtasks: Sequence[Subtask],
+    offers: Sequence[ProviderOffer],
+    reserves: Mapping[SubtaskId, Wei],
+    *,
+    time_value_wei_per_s: int,
+    deadline_s: float,
+    exclude: Mapping[SubtaskId, AbstractSet[NodeAddress]] | None = None,
+    held_by: Mapping[SubtaskId, NodeAddress] | None = None,
+    ready_s: Mapping[SubtaskId, float] | None = None,
+) -> Clearing:
+    """Place subtasks with providers and set the prices.
+
+    Args:
+        subtasks: a plan's, or those of them that are open again, in topological order.
+        offers: one a provider; their order does not matter.
+        reserves: the most that is paid for each subtask, in wei.
+        time_value_wei_per_s: what one second's earlier delivery of a subtask is worth, in wei;
+            taken to the nearest 1000.
+        deadline_s: seconds from now by which everything must be delivered.
+        exclude: providers that must not have a subtask, as they failed it before.
+        held_by: who still holds the output of a subtask that is done, and so need not fetch it.
+        ready_s: seconds from now until the output of a subtask that is not up for sale is there;
+            0 where absent.
+
+    Returns:
+        A `Clearing`; the same for the same arguments, whatever the order of the offers.
+
+    Raises:
+        ValueError: two offers of one provider, a subtask without a reserve, a negative time value.
+    """
+    if time_value_wei_per_s < 0:
+        raise ValueError("the value of time cannot be negative")
+    if missing := [task.id for task in subtasks if task.id not in reserves]:
+        raise ValueError(f"no reserve for {missing[0]}")
+    if not offers:
+        return Clearing({}, {task.id: LossReason.NO_BIDS for task in subtasks}, (), {})
+    deadline_ms = max(0, min(MAX_TIME_MS, int(deadline_s * 1000)))
+    quantum = _quantum(reserves, time_value_wei_per_s, deadline_ms)
+    lanes = Lanes(offers, quantum)
+    index = {offer.provider: i for i, offer in enumerate(lanes.offers)}
+    sale = _Sale(
+        lanes=lanes,
+        index=index,
+        deadline_ms=deadline_ms,
+        time_value=round(time_value_wei_per_s / 1000 / quantum),
+        made={task.id: task for task in subtasks},
+        ready_ms={task: int(at * 1000) for task, at in (ready_s or {}).items()},
+        holder={task: index[who] for task, who in (held_by or {}).items() if who in index},
+    )
+    least = {task.id: _least_ms(lanes, task) for task in subtasks}
+    for group in make_groups(subtasks, reserves, exclude or {}, least):
+        sale.sell(group)
+    bidders = tuple(offer.provider for offer in lanes.offers)
+    return Clearing(sale.assignments, sale.unplaced, bidders, sale.reasons)
+
+
+def _quantum(reserves: Mapping[SubtaskId, Wei], time_value: int, deadline_ms: int) -> int:
+    """The least power of two of wei in which every score that can win fits 61 bits."""
+    largest = max(reserves.values(), default=0) + time_value * deadline_ms // 1000
+    return 1 << max(0, largest.bit_length() - 61)
+
+
+def _work(lanes: Lanes, task: Subtask) -> Work:
+    return lanes.work(task.stage, task.units, task.memory_mb, task.bytes_out)
+
+
+def _least_ms(lanes: Lanes, task: Subtask) -> int:
+    """The shortest run of a subtask on any lane that can do it; 0 where there is none."""
+    return _work(lanes, task).least_ms
+
+
+@dataclass
+class _Sale:
+    """The state of one clearing, from group to group."""
+
+    lanes: Lanes
+    index: Mapping[NodeAddress, int]
+    deadline_ms: int
+    time_value: int
+    made: Mapping[SubtaskId, Subtask]
+    ready_ms: dict[SubtaskId, int]
+    holder: dict[SubtaskId, int]
+    assignments: dict[SubtaskId, Assignment] = field(default_factory=dict)
+    unplaced: dict[SubtaskId, LossReason] = field(default_factory=dict)
+    reasons: dict[SubtaskId, bytes] = field(default_factory=dict)
+
+    def sell(self, group: Group) -> None:
+        """Sell one group: places, prices, reasons; then the lanes are busy for that long."""
+        work = _work(self.lanes, group.like)
+        near = self._near(group)
+        finish = self._first_finish(group, work, near)
+        codes = self._codes(group, work, finish)
+        sold = self._positions(group, work, near, finish, codes)
+        placed = self._match(group, sold)
+        self._record(group, work, codes, placed)
+        self._run(group, work, placed)
+
+    def _near(self, group: Group) -> dict[int, list[int]]:
+        """For each provider the input bytes that it holds already: of each member, most first."""
+        near: dict[int, list[int]] = {}
+        for task in group.members:
+            for provider, local in self._held(task).items():
+                near.setdefault(provider, []).append(local)
+        for held in near.values():
+            held.sort(reverse=True)
+        return near
+
+    def _held(self, task: Subtask) -> dict[int, int]:
+        parents = parents_of(task)
+        found: dict[int, int] = {}
+        for parent in parents:
+            provider = self.holder.get(parent)
+            if provider is not None:
+                made = self.made.get(parent)
+                size = made.bytes_out if made else task.bytes_in // len(parents)
+                found[provider] = found.get(provider, 0) + size
+        return found
+
+    def _ready(self, task: Subtask) -> int:
+        return max((self.ready_ms.get(parent, 0) for parent in parents_of(task)), default=0)
+
+    def _first_finish(self, group: Group, work: Work, near: Mapping[int, list[int]]) -> Ints:
+        """When each lane would deliver its first run of this work, in ms."""
+        lanes = self.lanes
+        fetch = lanes.ms_per_byte * group.like.bytes_in
+        for provider, held in near.items():
+            rows = lanes.lanes_of(provider)
+            fetch[rows] = lanes.ms_per_byte[rows] * max(0, group.like.bytes_in - held[0])
+        ready = min(self._ready(task) for task in group.members)
+        finish = np.maximum(lanes.free_ms, ready) + work.run_ms
+        finish += np.minimum(np.ceil(fetch), MAX_TIME_MS).astype(np.int64)
+        if work.load_ms:
+            finish += lanes.cold(group.like.stage) * work.load_ms
+        return finish
+
+    def _codes(self, group: Group, work: Work, finish: Ints) -> Codes:
+        """For each lane `COMPETES`, or why it does not."""
+        codes = work.blocked.copy()
+        open_ = codes == COMPETES
+        late = finish > self.deadline_ms - group.tail_ms
+        codes[open_ & late] = CODE_OF[LossReason.LATE]
+        dear = work.ask > group.reserve // self.lanes.quantum
+        codes[open_ & dear] = CODE_OF[LossReason.OVER_RESERVE]
+        for provider in group.exclude:
+            if provider in self.index:
+                codes[self.lanes.lanes_of(self.index[provider])] = CODE_OF[LossReason.EXCLUDED]
+        return codes
+
+    def _positions(
+        self,
+        group: Group,
+        work: Work,
+        near: Mapping[int, list[int]],
+        finish: Ints,
+        codes: Codes,
+    ) -> Sold:
+        lanes, size = self.lanes, group.like.bytes_in
+        score = np.where(codes == COMPETES, work.ask + finish * self.time_value, FAR)
+
+        def step_ms(lane: int, rank: int) -> int:
+            held = near.get(int(lanes.provider[lane]), ())
+            local = held[rank - 1] if rank <= len(held) else 0
+            fetch = ceil(float(lanes.ms_per_byte[lane]) * max(0, size - local))
+            return int(work.run_ms[lane]) + min(MAX_TIME_MS, fetch)
+
+        # The n best lanes of others hold all of others' n best positions; a winner's own lanes
+        # may stand among them, so as many more as a provider can have are looked at.
+        most = min(len(lanes), len(group.members) + lanes.most_slots)
+        best = np.argsort(score, kind="stable")[:most]
+        first = [
+            Position(int(score[lane]), int(lane), 1, int(finish[lane]))
+            for lane in best
+            if score[lane] < FAR
+        ]
+        provider = lanes.provider.__getitem__
+        latest = self.deadline_ms - group.tail_ms
+        market = Market(first, lambda lane: int(provider(lane)), step_ms, self.time_value, latest)
+        return sell(market, len(group.members))
+
+    def _match(self, group: Group, sold: Sold) -> list[tuple[Subtask, Position, Wei]]:
+        """Which member goes to which winning place: first to where its inputs are.
+
+        The members are alike, so this changes no price; it saves transfers.
+        """
+        places: dict[int, list[tuple[Position, Wei]]] = {}
+        for position, rival in zip(sold.winners, sold.rivals, strict=True):
+            provider = int(self.lanes.provider[position.lane])
+            price = self._price(group, position, rival)
+            places.setdefault(provider, []).append((position, price))
+        for queue in places.values():
+            queue.sort(reverse=True)
+        placed, rest = [], []
+        for task in group.members:
+            held = self._held(task)
+            near = max(held, key=lambda who: (held[who], -who), default=-1)
+            if places.get(near):
+                placed.append((task, *places[near].pop()))
+            else:
+                rest.append(task)
+        left = sorted(
+            (place for queue in places.values() for place in queue),
+            key=lambda place: (place[0].finish_ms, place[0].lane),
+        )
+        placed.extend((task, *place) for task, place in zip(rest, left, strict=False))
+        return placed
+
+    def _price(self, group: Group, position: Position, rival: int | None) -> Wei:
+        """The highest ask, in wei, with which this place would still have won."""
+        if rival is None:
+            return group.reserve
+        critical = (rival - position.finish_ms * self.time_value) * self.lanes.quantum
+        return Wei(min(group.reserve, critical))
+
+    def _record(
+        self,
+        group: Group,
+        work: Work,
+        codes: Codes,
+        placed: list[tuple[Subtask, Position, Wei]],
+    ) -> None:
+        """Reasons for everyone who did not win, and for subtasks that nobody won."""
+        lanes = self.lanes
+        firsts = codes[lanes.first]
+        competes = np.maximum.reduceat(codes, lanes.first) == COMPETES
+        took = [int(lanes.provider[position.lane]) for _, position, _ in placed]
+        asks = work.ask[lanes.first]
+        rows: dict[int, bytes] = {}
+        for task, position, _ in placed:
+            ask = int(work.ask[position.lane])
+            if ask not in rows:
+                lost = np.where(
+                    asks > ask, CODE_OF[LossReason.OUTBID], CODE_OF[LossReason.TOO_SLOW]
+                )
+                row = np.where(competes, lost, firsts).astype(np.uint8)
+                row[took] = CODE_OF[LossReason.NO_SLOT]
+                rows[ask] = row.tobytes()
+            self.reasons[task.id] = rows[ask]
+        if len(placed) < len(group.members):
+            row = np.where(competes, CODE_OF[LossReason.LATE], firsts).astype(np.uint8)
+            for task in group.members:
+                if task.id not in self.reasons:
+                    self.reasons[task.id] = row.tobytes()
+                    self.unplaced[task.id] = _most_hopeful(row)
+                    self.ready_ms[task.id] = self._ready(task)
+
+    def _run(self, group: Group, work: Work, placed: list[tuple[Subtask, Position, Wei]]) -> None:
+        """Let the winners' lanes run what they won, in order, with the real inputs' times."""
+        lanes, stage = self.lanes, group.like.stage
+        cold = lanes.cold(stage).copy() if work.load_ms else None
+        for task, position, price in sorted(placed, key=lambda place: place[1].rank):
+            lane = position.lane
+            provider = int(lanes.provider[lane])
+            start = max(int(lanes.free_ms[lane]), self._ready(task))
+            remote = max(0, task.bytes_in - self._held(task).get(provider, 0))
+            took = int(work.run_ms[lane]) + ceil(float(lanes.ms_per_byte[lane]) * remote)
+            if cold is not None and cold[lane]:
+                took += work.load_ms
+                cold[lane] = False
+                lanes.warm(stage, provider)
+            lanes.free_ms[lane] = min(MAX_TIME_MS, start + took)
+            self.ready_ms[task.id] = int(lanes.free_ms[lane])
+            self.holder[task.id] = provider
+            self.assignments[task.id] = Assignment(
+                provider=lanes.offers[provider].provider,
+                price=price,
+                start_s=start / 1000,
+                finish_s=int(lanes.free_ms[lane]) / 1000,
+            )
+
+
+def _most_hopeful(row: Codes) -> LossReason:
+    """Of all bidders' reasons the one that is closest to a win."""
+    found = set(row.tolist())
+    for reason in _HOPE:
+        if CODE_OF[reason] in found:
+            return reason
+    return LossReason.STAGE_NOT_OFFERED
