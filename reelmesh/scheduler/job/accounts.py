@@ -1,0 +1,92 @@
+"""Who may still be paid how much. Reads a state, changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
+from reelmesh.scheduler.job.state import JobState, Lease, Subtask, SubtaskStatus
+
+ATTESTATION_SHARE = 10
+"""One part in so many of a price is paid for the attestation; chunks pay for the rest."""
+
+
+def chunk_pay(lease: Lease, accepted_bytes: int) -> Wei:
+    """What a delivery is worth when so many of its bytes have been accepted."""
+    if lease.total_bytes == 0:
+        return Wei(0)
+    most = lease.price - lease.price // ATTESTATION_SHARE
+    return Wei(min(most, lease.price * min(accepted_bytes, lease.total_bytes) // lease.total_bytes))
+
+
+def leased_price(state: JobState, provider: NodeAddress) -> Wei:
+    """The full prices of what this provider has in hand."""
+    return Wei(sum(lease.price for lease in leases_of(state, provider)))
+
+
+def leases_of(state: JobState, provider: NodeAddress) -> list[Lease]:
+    """The leases that this provider holds now."""
+    return [
+        subtask.lease
+        for subtask in state.subtasks.values()
+        if subtask.lease is not None and subtask.lease.provider == provider
+    ]
+
+
+def room(state: JobState, provider: NodeAddress) -> int:
+    """What the provider's cap leaves for further leases."""
+    account = state.providers[provider]
+    return account.cap - account.earned - account.sunk - leased_price(state, provider)
+
+
+def spoken_for(state: JobState, provider: NodeAddress) -> Wei:
+    """The prices of open subtasks that were awarded to this provider."""
+    return Wei(
+        sum(
+            subtask.price
+            for subtask in state.subtasks.values()
+            if subtask.status is SubtaskStatus.OPEN and subtask.assignee == provider
+        )
+    )
+
+
+def unallocated(state: JobState) -> Wei:
+    """The part of the budget that no provider's cap covers yet."""
+    return Wei(state.budget - sum(leaf.cap for leaf in state.leaves))
+
+
+def asked_price(state: JobState, subtask: Subtask, provider: NodeAddress) -> Wei | None:
+    """What the provider's last bid asks for this subtask; None if it does not offer the stage."""
+    seconds_and_price = stage_terms(state, subtask, provider)
+    if seconds_and_price is None:
+        return None
+    return Wei(math.ceil(seconds_and_price[1] * subtask.item.units))
+
+
+def expected_ms(state: JobState, subtask: Subtask, provider: NodeAddress) -> int:
+    """How long the provider says that this subtask runs there; 0 if it does not offer it."""
+    terms = stage_terms(state, subtask, provider)
+    return 0 if terms is None else math.ceil(terms[0] * subtask.item.units * 1000)
+
+
+def stage_terms(
+    state: JobState, subtask: Subtask, provider: NodeAddress
+) -> tuple[float, int] | None:
+    """(seconds per unit, wei per unit) of the provider's last bid for the subtask's stage."""
+    offer = state.offers.get(provider)
+    if offer is None or subtask.item.memory_mb > offer.memory_mb:
+        return None
+    for line in offer.stages:
+        if line.stage == subtask.item.stage and line.stage_version == subtask.item.stage_version:
+            return line.seconds_per_unit, line.price_per_unit
+    return None
+
+
+def total_promised(state: JobState) -> dict[NodeAddress, Wei]:
+    """Each provider's whole pay as it stands: its highest voucher."""
+    return {address: Wei(account.promised) for address, account in state.providers.items()}
+
+
+def subtask_ids(state: JobState, status: SubtaskStatus) -> list[SubtaskId]:
+    """The subtasks in this status, in the plan's order."""
+    return [name for name, subtask in state.subtasks.items() if subtask.status is status]

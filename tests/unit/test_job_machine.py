@@ -1,0 +1,495 @@
+"""The job's state machine, one way through it at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reelmesh.scheduler.ids import JobId, NodeAddress, SubtaskId, Wei
+from reelmesh.scheduler.job import events as e
+from reelmesh.scheduler.job.accounts import unallocated
+from reelmesh.scheduler.job.due import due
+from reelmesh.scheduler.job.effects import (
+    CancelLease,
+    ClearBids,
+    CommitAwards,
+    DeliverResult,
+    PublishCall,
+    RaiseVoucher,
+    SendAward,
+    SubmitEscrow,
+    SubmitRefund,
+    SubmitSettlement,
+)
+from reelmesh.scheduler.job.standing import standing
+from reelmesh.scheduler.job.state import (
+    Item,
+    JobState,
+    Limits,
+    Offer,
+    Outcome,
+    OutputRef,
+    Phase,
+    Placement,
+    SignedAttestation,
+    StageOffer,
+    SubtaskStatus,
+)
+from reelmesh.scheduler.job.transition import apply, create, replay, transition
+
+A = NodeAddress("0x" + "aA" * 20)
+B = NodeAddress("0x" + "bB" * 20)
+ZERO = "0x" + "00" * 32
+BUDGET = 10_000
+OUT = {"out": OutputRef(sha256="ab" * 32, size=100, kind="frames")}
+
+
+def item(name: str, *needs: str) -> Item:
+    return Item(
+        id=SubtaskId(name),
+        stage="upscale",
+        stage_version=1,
+        units=2.0,
+        memory_mb=10,
+        needs=tuple(SubtaskId(n) for n in needs),
+    )
+
+
+def created(**changes: Any) -> e.JobCreated:
+    items = (item("upscale-0"), item("upscale-1"), item("upscale-2", "upscale-0", "upscale-1"))
+    fields: dict[str, Any] = {
+        "at_ms": 1_000,
+        "job_id": JobId("0x" + "11" * 32),
+        "budget": BUDGET,
+        "deadline_ms": 1_000_000,
+        "claim_window_ms": 60_000,
+        "limits": Limits(),
+        "items": items,
+        "reserves": {i.id: 1_500 for i in items},
+    }
+    return e.JobCreated(**{**fields, **changes})
+
+
+def offer(provider: NodeAddress, price: int = 400, seconds: float = 1.0, slots: int = 1) -> Offer:
+    line = StageOffer(
+        stage="upscale",
+        stage_version=1,
+        price_per_unit=price,
+        seconds_per_unit=seconds,
+        memory_mb=10,
+    )
+    return Offer(
+        provider=provider,
+        peer_id="peer",
+        stages=(line,),
+        slots=slots,
+        memory_mb=100,
+        queue_s=0.0,
+        uplink_mbps=100.0,
+        device_class="cpu",
+        certificate="00",
+        nonce="00" * 16,
+    )
+
+
+def attestation(attempt: int) -> SignedAttestation:
+    return SignedAttestation(
+        attempt=attempt,
+        inputs_root=ZERO,
+        outputs_root=ZERO,
+        trajectory_root=ZERO,
+        stage="upscale",
+        stage_version=1,
+        model_hash=ZERO,
+        device_class="cpu",
+        started_at_ms=1,
+        finished_at_ms=2,
+        signature="0x" + "00" * 65,
+    )
+
+
+class Run:
+    """A job under test: feeds events at a time that the test moves."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.log: list[e.Event] = [created(**changes)]
+        self.state: JobState = create(self.log[0])  # type: ignore[arg-type]
+        self.now = self.state.at_ms
+        self.effects: list[Any] = list(standing(self.state))
+
+    def feed(self, event_type: Any, **fields: Any) -> JobState:
+        event = event_type(at_ms=self.now, **fields)
+        self.log.append(event)
+        self.state, effects = transition(self.state, event)
+        self.effects += effects
+        return self.state
+
+    def pass_deadline(self) -> e.Event:
+        found = due(self.state)
+        assert found is not None
+        self.now = max(self.now, found.at_ms)
+        event = found.event.model_copy(update={"at_ms": self.now})
+        self.log.append(event)
+        self.state, effects = transition(self.state, event)
+        self.effects += effects
+        return event
+
+    def award(self, placements: dict[str, NodeAddress], price: int = 1_000) -> None:
+        for provider in sorted(set(placements.values())):
+            self.feed(e.BidReceived, round=self.round, offer=offer(provider))
+        self.pass_deadline()
+        self.clear(placements, price)
+        self.feed(e.AwardConfirmed, round=self.round, root="0xroot", tx="0xaward", gas=5)
+
+    def clear(self, placements: dict[str, NodeAddress], price: int = 1_000) -> None:
+        placed = tuple(
+            Placement(subtask=SubtaskId(s), provider=p, price=Wei(price))
+            for s, p in placements.items()
+        )
+        self.feed(e.Cleared, round=self.round, placements=placed, losses=(), unplaced={})
+
+    @property
+    def round(self) -> int:
+        assert self.state.tender is not None
+        return self.state.tender.round
+
+    def work(self, provider: NodeAddress) -> str:
+        """Lease, deliver and attest the next subtask; returns its id."""
+        name, token = self.lease(provider)
+        self.deliver(name, token)
+        attempt = self.state.subtasks[name].attempt
+        self.feed(
+            e.AttestationReceived, subtask=name, token=token, attestation=attestation(attempt)
+        )
+        return name
+
+    def lease(self, provider: NodeAddress) -> tuple[SubtaskId, str]:
+        token = f"{len(self.log):032x}"
+        self.feed(e.LeaseRequested, provider=provider, token=token)
+        held = [
+            (name, token)
+            for name, s in self.state.subtasks.items()
+            if s.lease is not None and s.lease.token == token
+        ]
+        assert held, "no lease was granted"
+        return held[0]
+
+    def deliver(self, name: SubtaskId, token: str) -> None:
+        self.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+        self.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=100)
+        self.feed(e.DeliveryCompleted, subtask=name, token=token, outputs=OUT)
+
+    def posted(self) -> Run:
+        self.feed(e.EscrowConfirmed, tx="0xpost", gas=1)
+        return self
+
+
+ALL_TO_A = {"upscale-0": A, "upscale-1": A, "upscale-2": A}
+SHARED = {"upscale-0": A, "upscale-1": B, "upscale-2": A}
+
+
+def test_a_job_goes_all_the_way() -> None:
+    run = Run()
+    assert run.effects == [SubmitEscrow()]
+    run.posted()
+    assert any(isinstance(x, PublishCall) for x in run.effects)
+    run.award(SHARED)
+    assert [type(x) for x in standing(run.state)] == [SendAward, SendAward]
+    assert {run.work(A), run.work(B)} == {"upscale-0", "upscale-1"}
+    assert run.work(A) == "upscale-2"
+    assert run.state.phase is Phase.CONSENTING
+    for provider, account in run.state.providers.items():
+        run.feed(e.ConsentReceived, provider=provider, total=account.promised, signature="0x")
+    assert run.state.phase is Phase.SETTLING
+    assert standing(run.state) == (SubmitSettlement(),)
+    run.feed(
+        e.SettlementConfirmed,
+        tx="0xs",
+        gas=3,
+        attestations_root=ZERO,
+        paid=3_000,
+        refunded=7_000,
+        locked=0,
+    )
+    assert standing(run.state) == (DeliverResult(),)
+    run.feed(e.ResultDelivered, video="v.mp4", receipt="v.json")
+    assert run.state.phase is Phase.ENDED
+    assert run.state.outcome is Outcome.DELIVERED
+    assert replay(run.log) == run.state
+
+
+def test_the_state_goes_to_json_and_back() -> None:
+    run = Run().posted()
+    run.award(SHARED)
+    run.work(A)
+    assert JobState.model_validate_json(run.state.model_dump_json()) == run.state
+    events = [e.EVENT.validate_json(x.model_dump_json()) for x in run.log]
+    assert replay(events) == run.state
+
+
+def test_amounts_above_64_bits_survive_json() -> None:
+    run = Run(budget=2**100 + 1).posted()
+    back = JobState.model_validate_json(run.state.model_dump_json())
+    assert back.ledger.escrowed == 2**100 + 1
+
+
+def test_without_bids_the_job_ends_with_a_reason_and_a_refund() -> None:
+    run = Run().posted()
+    rounds = 0
+    while run.state.phase is Phase.WORKING:
+        event = run.pass_deadline()
+        assert isinstance(event, e.CallClosed)
+        rounds += 1
+        run.clear({})
+    assert rounds == run.state.limits.empty_rounds
+    assert run.state.outcome is Outcome.FAILED
+    assert run.state.reason is not None
+    assert run.state.reason.code == "no_peers"
+    assert standing(run.state) == (SubmitSettlement(),)
+
+
+def test_a_partial_first_clearing_is_not_committed() -> None:
+    run = Run().posted()
+    run.feed(e.BidReceived, round=0, offer=offer(A))
+    run.pass_deadline()
+    assert any(isinstance(x, ClearBids) for x in run.effects)
+    run.clear({"upscale-0": A})
+    assert not any(isinstance(x, CommitAwards) for x in run.effects)
+    assert run.round == 1
+
+
+def test_chunks_raise_the_voucher_and_the_attestation_completes_it() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, token = run.lease(A)
+    run.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+    for accepted in (10, 50, 50, 20, 100):
+        run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=accepted)
+    run.feed(e.DeliveryCompleted, subtask=name, token=token, outputs=OUT)
+    run.feed(e.AttestationReceived, subtask=name, token=token, attestation=attestation(1))
+    raised = [x.amount for x in run.effects if isinstance(x, RaiseVoucher)]
+    assert raised == [100, 500, 900, 1_000]
+
+
+def test_a_silent_provider_loses_its_lease_and_its_subtasks_are_tendered_again() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, _token = run.lease(A)
+    assert isinstance(run.pass_deadline(), e.LeaseExpired)
+    assert run.state.providers[A].absent
+    assert any(isinstance(x, CancelLease) for x in run.effects)
+    tender = run.state.tender
+    assert tender is not None
+    assert tender.round == 1
+    assert set(tender.subtasks) == set(run.state.subtasks)
+    before = unallocated(run.state)
+    run.award({"upscale-0": B, "upscale-1": B, "upscale-2": B})
+    assert unallocated(run.state) < before
+    assert [run.work(B) for _ in range(3)] == ["upscale-0", "upscale-1", "upscale-2"]
+    assert run.state.phase is Phase.CONSENTING
+    run.feed(e.ConsentReceived, provider=B, total=3_000, signature="0x")
+    assert run.state.phase is Phase.SETTLING  # nobody waits for the one that is gone
+    assert name in run.state.subtasks
+
+
+def test_another_awarded_provider_takes_over_when_its_cap_allows() -> None:
+    run = Run().posted()
+    run.award(SHARED, price=900)
+    run.lease(A)
+    run.work(B)
+    run.pass_deadline()  # A is gone
+    assert run.state.tender is None
+    name, _ = run.lease(B)
+    assert name == "upscale-0"
+    tender = run.state.tender  # for the second there is no room under the cap: it is called again
+    assert tender is not None
+    assert tender.subtasks == ("upscale-2",)
+
+
+def test_finished_work_is_never_done_again() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    done = run.work(A)
+    before = run.state.subtasks[done]
+    run.lease(A)
+    run.pass_deadline()
+    assert run.state.tender is not None
+    assert done not in run.state.tender.subtasks
+    assert run.state.subtasks[done] == before
+
+
+def test_a_late_or_repeated_attestation_changes_nothing() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, token = run.lease(A)
+    run.deliver(name, token)
+    late = {"subtask": name, "token": token, "attestation": attestation(1)}
+    run.feed(e.AttestationReceived, **late)
+    after = run.state
+    run.feed(e.AttestationReceived, **late)
+    assert run.state is after
+
+
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_failed_provider_is_excluded_unless_it_says_it_may_retry(retry: bool) -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, token = run.lease(A)
+    run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=retry)
+    assert (run.state.tender is None) is retry
+    if retry:
+        again, token = run.lease(A)
+        assert again == name
+        assert run.state.subtasks[name].attempt == 2
+        run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=True)
+        assert run.state.tender is not None
+
+
+def test_three_strikes_and_a_provider_gets_nothing_more() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    for _ in range(2):
+        name, token = run.lease(A)
+        run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=False)
+    name, token = run.lease(A) if run.state.tender is None else ("", "")
+    if name:
+        run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=False)
+        assert run.state.providers[A].strikes == 3
+
+
+def test_cancelling_ends_leases_and_keeps_what_was_vouchered() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, token = run.lease(A)
+    run.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+    run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=30)
+    run.feed(e.CancelRequested, reason="by the buyer")
+    assert run.state.phase is Phase.CONSENTING
+    assert run.state.providers[A].promised == 300
+    assert run.state.subtasks[name].status is SubtaskStatus.OPEN
+    run.pass_deadline()
+    run.feed(
+        e.SettlementConfirmed,
+        tx="0xs",
+        gas=1,
+        attestations_root=ZERO,
+        paid=300,
+        refunded=7_000,
+        locked=2_700,
+    )
+    assert run.state.phase is Phase.REFUNDING
+    (refund,) = standing(run.state)
+    assert isinstance(refund, SubmitRefund)
+    assert refund.not_before_ms > 1_060_000
+    run.feed(e.RefundConfirmed, tx="0xr", gas=1, amount=2_000)
+    assert run.state.phase is Phase.ENDED
+    assert run.state.ledger.paid == 1_000
+    assert run.state.ledger.refunded == 9_000
+
+
+def test_cancelling_while_the_award_is_on_its_way_waits_for_it() -> None:
+    run = Run().posted()
+    run.feed(e.BidReceived, round=0, offer=offer(A))
+    run.pass_deadline()
+    run.clear(ALL_TO_A)
+    run.feed(e.CancelRequested, reason="by the buyer")
+    assert run.state.phase is Phase.WORKING
+    run.feed(e.AwardConfirmed, round=0, root="0x", tx="0xa", gas=1)
+    assert run.state.phase is Phase.CONSENTING
+
+
+def test_cancelling_before_the_escrow_is_confirmed_settles_once_it_is() -> None:
+    run = Run()
+    run.feed(e.CancelRequested, reason="by the buyer")
+    assert run.state.phase is Phase.POSTING
+    run.posted()
+    assert run.state.phase is Phase.SETTLING
+
+
+def test_a_settlement_that_does_not_add_up_is_ignored() -> None:
+    run = Run().posted()
+    run.feed(e.CancelRequested, reason="by the buyer")
+    before = run.state
+    run.feed(
+        e.SettlementConfirmed,
+        tx="0x",
+        gas=1,
+        attestations_root=ZERO,
+        paid=1,
+        refunded=BUDGET,
+        locked=0,
+    )
+    assert run.state is before
+
+
+def test_an_idle_provider_that_does_not_come_is_absent_and_may_return() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    event = run.pass_deadline()
+    assert isinstance(event, e.TakeUpExpired)
+    assert run.state.providers[A].absent
+    run.feed(e.ProviderReturned, provider=A)
+    assert not run.state.providers[A].absent
+
+
+def test_an_award_that_is_never_confirmed_ends_the_job() -> None:
+    run = Run().posted()
+    run.feed(e.BidReceived, round=0, offer=offer(A))
+    run.pass_deadline()
+    run.clear(ALL_TO_A)
+    assert isinstance(run.pass_deadline(), e.AwardExpired)
+    assert run.state.phase is Phase.SETTLING
+    assert run.state.maybe_leaves  # it may yet turn up on chain
+
+
+def test_after_a_restart_a_lease_gets_time_to_be_found_again() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    run.lease(A)
+    run.now += 500_000
+    run.feed(e.Resumed)
+    found = due(run.state)
+    assert found is not None
+    assert found.at_ms >= run.now + run.state.limits.lease_ms
+
+
+def test_the_deadline_ends_the_work_and_pays_what_was_done() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    run.work(A)
+    run.lease(A)
+    run.now = 999_000
+    run.feed(e.WorkDeadlineReached)
+    assert run.state.outcome is Outcome.FAILED
+    assert run.state.providers[A].promised == 1_000
+
+
+def test_an_idle_provider_shortens_the_queue_of_a_busy_one() -> None:
+    items = tuple(item(f"upscale-{i}") for i in range(3))
+    run = Run(items=items, reserves={i.id: 100 for i in items}).posted()
+    placements = {"upscale-0": A, "upscale-1": A, "upscale-2": B}
+    for provider, seconds in ((A, 10.0), (B, 1.0)):
+        run.feed(e.BidReceived, round=0, offer=offer(provider, price=50, seconds=seconds))
+    run.pass_deadline()
+    run.clear(placements, price=100)
+    run.feed(e.AwardConfirmed, round=0, root="0x", tx="0xa", gas=1)
+    run.lease(A)
+    run.work(B)
+    name, _ = run.lease(B)
+    assert name == "upscale-1"
+
+
+def test_foreign_events_leave_the_state_alone() -> None:
+    run = Run().posted()
+    run.award(SHARED)
+    stranger = NodeAddress("0x" + "cC" * 20)
+    for event in (
+        e.LeaseRequested(at_ms=run.now, provider=stranger, token="00"),
+        e.ProgressReceived(at_ms=run.now, subtask=SubtaskId("nothing"), token="00"),
+        e.ConsentReceived(at_ms=run.now, provider=A, total=5, signature="0x"),
+        e.EscrowRejected(at_ms=run.now, reason="late"),
+        e.RefundConfirmed(at_ms=run.now, tx="", gas=0, amount=1),
+        created(),
+    ):
+        assert apply(run.state, event) == (run.state, ())
