@@ -106,7 +106,7 @@ class Keystore:
     def find(self, name_or_address: str) -> Account:
         """One account by its name or address (any letter case); raises NoSuchAccount."""
         if is_address(name_or_address):
-            wanted = to_checksum_address(name_or_address)
+            wanted: str = to_checksum_address(name_or_address)
             for account in self.list():
                 if account.address == wanted:
                     return account
