@@ -137,7 +137,7 @@ class ModelFree:
 
     model_hash = NO_MODEL
 
-    def load(self, device: torch.device) -> None:  # noqa: ARG002
+    def load(self, device: torch.device) -> None:
         """Nothing to load."""
 
 

@@ -101,7 +101,8 @@ def iter_frames(path: Path, limits: MediaLimits, start: int = 0) -> Iterator[Pic
             if frame.format.name not in ("gbrp", "rgb24", "bgr24", "bgr0"):
                 raise bad_input(f"{path.name} holds {frame.format.name}, not RGB pictures")
             if number >= start:
-                yield frame.to_ndarray(format="rgb24")
+                picture: Any = frame.to_ndarray(format="rgb24")
+                yield picture
 
 
 def read_frames(
