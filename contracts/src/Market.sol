@@ -85,7 +85,7 @@ contract Market is Ledger, EIP712 {
         (root, sum) = SumTree.rootOf(newLeaves);
         if (sum > terms.budget) revert SumAboveBudget(sum, terms.budget);
         commitmentOf[jobId] = Jobs.commitment(root, sum, false);
-        emit Amended(jobId, root, sum);
+        emit Amended(jobId, root, sum, Jobs.packLeaves(newLeaves));
     }
 
     /// @inheritdoc IMarket
@@ -93,17 +93,17 @@ contract Market is Ledger, EIP712 {
         external
     {
         bytes32 jobId = _byCoordinator(terms);
-        bytes32[] memory hashes = new bytes32[](payouts.length);
-        uint128[] memory caps = new uint128[](payouts.length);
         {
-            (bytes32 root, uint128 sum) = Jobs.rootOf(payouts, hashes, caps);
+            (bytes32 root, uint128 sum) = Jobs.rootOf(payouts);
             _expect(jobId, Jobs.commitment(root, sum, false));
         }
         (uint256 paid, uint256 held) = _pay(terms.asset, jobId, payouts);
         // paid + held <= sum <= budget, the latter since the award.
         uint256 refunded = terms.budget - paid - held;
         if (refunded != 0) _credit(terms.asset, terms.buyer, refunded);
-        emit Settled(jobId, attestationsRoot, uint128(paid), uint128(refunded), Jobs.pack(payouts));
+        emit Settled(
+            jobId, attestationsRoot, uint128(paid), uint128(refunded), Jobs.packTotals(payouts)
+        );
         if (held == 0) delete commitmentOf[jobId];
         else _lock(jobId, payouts, uint128(held));
     }
@@ -218,23 +218,18 @@ contract Market is Ledger, EIP712 {
 
     /// @dev Keeps a tree over the leaves that may still claim, each already paid its total.
     function _lock(bytes32 jobId, Payout[] calldata payouts, uint128 held) private {
-        bytes32[] memory hashes = new bytes32[](payouts.length);
-        uint128[] memory caps = new uint128[](payouts.length);
-        uint256 n;
         uint256 already;
         for (uint256 i; i < payouts.length; ++i) {
             Payout calldata p = payouts[i];
-            if (Jobs.hasConsent(p) || p.total == p.cap) continue;
-            (hashes[n], caps[n]) = (SumTree.hashLeaf(p.provider, p.cap), p.cap);
-            ++n;
-            if (p.total == 0) continue;
+            if (p.total == 0 || p.total == p.cap || Jobs.hasConsent(p)) continue;
             already += p.total;
             paidOf[jobId][p.provider] = p.total;
         }
-        (bytes32 root, uint128 sum) = SumTree.reduce(hashes, caps, n);
         if (already != 0) claimedOf[jobId] = already;
+        SumTree.Leaf[] memory leaves = Jobs.openLeaves(payouts);
+        (bytes32 root, uint128 sum) = SumTree.rootOf(leaves);
         commitmentOf[jobId] = Jobs.commitment(root, sum, true);
-        emit Locked(jobId, root, sum, held);
+        emit Locked(jobId, root, sum, held, Jobs.packLeaves(leaves));
     }
 
     function _byCoordinator(Terms calldata terms) private view returns (bytes32) {

@@ -66,7 +66,9 @@ interface IMarket {
         uint64 nonce
     );
     event Awarded(bytes32 indexed jobId, bytes32 root, uint128 sum);
-    event Amended(bytes32 indexed jobId, bytes32 root, uint128 sum);
+    /// @dev `leaves` packs provider (20 bytes) and cap (16 bytes) for every new leaf, so that each
+    /// provider can make its new proof whether or not the coordinator cares to send it.
+    event Amended(bytes32 indexed jobId, bytes32 root, uint128 sum, bytes leaves);
     /// @dev paid + refunded + (what `Locked` holds) = budget. `payouts` packs provider (20 bytes)
     /// and total (16 bytes, big endian) for every leaf, in the tree's order.
     event Settled(
@@ -76,8 +78,9 @@ interface IMarket {
         uint128 refunded,
         bytes payouts
     );
-    /// @dev Follows `Settled` where providers did not consent: the tree that they may claim under.
-    event Locked(bytes32 indexed jobId, bytes32 root, uint128 sum, uint128 held);
+    /// @dev Follows `Settled` where providers did not consent: the tree that they may claim under,
+    /// its leaves packed as in `Amended`.
+    event Locked(bytes32 indexed jobId, bytes32 root, uint128 sum, uint128 held, bytes leaves);
     event Claimed(bytes32 indexed jobId, address indexed provider, uint128 amount);
     event Cancelled(bytes32 indexed jobId, uint128 refunded);
     event Refunded(bytes32 indexed jobId, uint128 refunded);

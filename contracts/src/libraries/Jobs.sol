@@ -29,12 +29,10 @@ library Jobs {
         return p.r | p.vs != bytes32(0);
     }
 
-    /// @notice Root and sum of the payouts' leaves. The arrays are room to work in.
-    function rootOf(Payout[] calldata payouts, bytes32[] memory hashes, uint128[] memory caps)
-        internal
-        pure
-        returns (bytes32, uint128)
-    {
+    /// @notice Root and sum of the payouts' leaves.
+    function rootOf(Payout[] calldata payouts) internal pure returns (bytes32, uint128) {
+        bytes32[] memory hashes = new bytes32[](payouts.length);
+        uint128[] memory caps = new uint128[](payouts.length);
         address last;
         for (uint256 i; i < payouts.length; ++i) {
             Payout calldata p = payouts[i];
@@ -47,18 +45,36 @@ library Jobs {
     }
 
     /// @notice provider ‖ uint128 total, for every payout.
-    function pack(Payout[] calldata payouts) internal pure returns (bytes memory packed) {
+    function packTotals(Payout[] calldata payouts) internal pure returns (bytes memory packed) {
         packed = new bytes(payouts.length * 36);
         for (uint256 i; i < payouts.length; ++i) {
-            address provider = payouts[i].provider;
-            uint128 total = payouts[i].total;
-            assembly ("memory-safe") {
-                let at := add(add(packed, 0x20), mul(i, 36))
-                // Neither write reaches past these 36 bytes: the first ends with them, and the
-                // second keeps what the first put into its tail.
-                mstore(add(at, 4), total)
-                mstore(at, or(shl(96, provider), shr(160, mload(add(at, 20)))))
-            }
+            _put(packed, i, payouts[i].provider, payouts[i].total);
+        }
+    }
+
+    /// @notice provider ‖ uint128 cap, for every leaf.
+    function packLeaves(SumTree.Leaf[] memory leaves) internal pure returns (bytes memory packed) {
+        packed = new bytes(leaves.length * 36);
+        for (uint256 i; i < leaves.length; ++i) {
+            _put(packed, i, leaves[i].provider, leaves[i].cap);
+        }
+    }
+
+    /// @notice The leaves that a settlement leaves open: no consent, and less paid than the cap.
+    function openLeaves(Payout[] calldata payouts)
+        internal
+        pure
+        returns (SumTree.Leaf[] memory leaves)
+    {
+        leaves = new SumTree.Leaf[](payouts.length);
+        uint256 n;
+        for (uint256 i; i < payouts.length; ++i) {
+            Payout calldata p = payouts[i];
+            if (hasConsent(p) || p.total == p.cap) continue;
+            leaves[n++] = SumTree.Leaf(p.provider, p.cap);
+        }
+        assembly ("memory-safe") {
+            mstore(leaves, n)
         }
     }
 
@@ -75,6 +91,17 @@ library Jobs {
             if (j == news.length || news[j].provider != provider || news[j].cap < olds[i].cap) {
                 revert IMarket.AwardLowered(provider);
             }
+        }
+    }
+
+    /// @dev Writes the i-th record of 36 bytes.
+    function _put(bytes memory packed, uint256 i, address who, uint128 amount) private pure {
+        assembly ("memory-safe") {
+            let at := add(add(packed, 0x20), mul(i, 36))
+            // Neither write reaches past these 36 bytes: the first ends with them, and the second
+            // keeps what the first put into its tail.
+            mstore(add(at, 4), amount)
+            mstore(at, or(shl(96, who), shr(160, mload(add(at, 20)))))
         }
     }
 }

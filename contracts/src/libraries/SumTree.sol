@@ -25,13 +25,13 @@ library SumTree {
     error SumOverflow();
 
     /// @notice Root and sum of `leaves`.
-    function rootOf(Leaf[] calldata leaves) internal pure returns (bytes32 root, uint128 sum) {
+    function rootOf(Leaf[] memory leaves) internal pure returns (bytes32 root, uint128 sum) {
         uint256 n = leaves.length;
         bytes32[] memory hashes = new bytes32[](n);
         uint128[] memory sums = new uint128[](n);
         address last;
         for (uint256 i; i < n; ++i) {
-            Leaf calldata leaf = leaves[i];
+            Leaf memory leaf = leaves[i];
             if (leaf.provider <= last) revert UnsortedLeaves();
             last = leaf.provider;
             hashes[i] = hashLeaf(leaf.provider, leaf.cap);
