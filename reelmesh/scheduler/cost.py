@@ -25,6 +25,8 @@ from reelmesh.scheduler.stages import UnknownStage
 
 WEI_PER_CPU_S = 10**13
 """What a second of one CPU thread is taken to cost: 0.00001 ether."""
+TIME_VALUE_WEI_PER_S = 10**13
+"""What a second's earlier delivery of a subtask is worth to a buyer who says nothing else."""
 OVERHEAD_S = 0.25
 """What every subtask costs its provider beside the run: fetching, delivering, signing."""
 

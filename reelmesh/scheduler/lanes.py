@@ -18,6 +18,7 @@ from reelmesh.scheduler.offers import ProviderOffer
 from reelmesh.scheduler.stages import CATALOGUE
 
 Ints = NDArray[np.int64]
+Reals = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
 
@@ -44,6 +45,17 @@ class Work:
     least_ms: int
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """A stage in every lane's bid: wei and seconds a unit, MiB, and who cannot run it at all."""
+
+    price: Reals
+    pace: Reals
+    memory: Ints
+    blocked: Codes
+    load_ms: int
+
+
 class Lanes:
     """All bidders, sorted by address, with the time from which each lane is free."""
 
@@ -64,6 +76,7 @@ class Lanes:
         mbps = np.array([self.offers[i].uplink_mbps for i, _ in rows])
         self.ms_per_byte = 8.0 / (mbps * 1000.0)
         self._resident: dict[str, Bools] = {}
+        self._terms: dict[str, _Terms] = {}
         self._work: dict[tuple[str, float, int, int], Work] = {}
 
     def __len__(self) -> int:
@@ -82,30 +95,40 @@ class Lanes:
         return self._work[key]
 
     def _make_work(self, stage: str, units: float, memory_mb: int, bytes_out: int) -> Work:
-        found = [offer.stages.get(stage) for offer in self.offers]
-        offered = np.array([offer is not None for offer in found])[self.provider]
-        price = np.array([float(offer.price_per_unit) if offer else 0.0 for offer in found])
-        pace = np.array([offer.seconds_per_unit if offer else 0.0 for offer in found])
-        need = np.array([max(memory_mb, offer.memory_mb if offer else 0) for offer in found])
-        ask = np.ceil(np.ceil(price * units) / self.quantum)
-        run = np.ceil(pace * (units * 1000.0))[self.provider]
-        run_ms = np.minimum(run + np.ceil(self.ms_per_byte * bytes_out), MAX_TIME_MS)
-        blocked = np.full(len(self), COMPETES, dtype=np.uint8)
+        terms = self._stage_terms(stage)
+        ask = np.ceil(np.ceil(terms.price * units) / self.quantum)
+        run_ms = np.ceil(terms.pace * (units * 1000.0)) + np.ceil(self.ms_per_byte * bytes_out)
+        run_ms = np.minimum(np.maximum(run_ms, 1), MAX_TIME_MS).astype(np.int64)
+        blocked = terms.blocked.copy()
         # Runs at once on one device share its memory: further slots only where all of them fit.
-        short = need[self.provider] * (self.slot + 1) > self.memory
-        blocked[short] = CODE_OF[LossReason.NO_MEMORY]
-        blocked[self.slots == 0] = CODE_OF[LossReason.NO_SLOT]
-        blocked[~offered] = CODE_OF[LossReason.STAGE_NOT_OFFERED]
-        entry = CATALOGUE.get(stage)
-        run_ms = np.maximum(run_ms, 1)
+        short = np.maximum(terms.memory, memory_mb) * (self.slot + 1) > self.memory
+        blocked[short & (blocked == COMPETES)] = CODE_OF[LossReason.NO_MEMORY]
         able = run_ms[blocked == COMPETES]
         return Work(
-            ask=np.minimum(ask, float(FAR)).astype(np.int64)[self.provider],
-            run_ms=run_ms.astype(np.int64),
-            load_ms=_ms(entry.load_s) if entry and entry.model else 0,
+            ask=np.minimum(ask, float(FAR)).astype(np.int64),
+            run_ms=run_ms,
+            load_ms=terms.load_ms,
             blocked=blocked,
             least_ms=int(able.min()) if len(able) else 0,
         )
+
+    def _stage_terms(self, stage: str) -> _Terms:
+        if stage not in self._terms:
+            found = [offer.stages.get(stage) for offer in self.offers]
+            rows = self.provider
+            entry = CATALOGUE.get(stage)
+            blocked = np.full(len(self), COMPETES, dtype=np.uint8)
+            blocked[self.slots == 0] = CODE_OF[LossReason.NO_SLOT]
+            offered = np.array([offer is not None for offer in found])[rows]
+            blocked[~offered] = CODE_OF[LossReason.STAGE_NOT_OFFERED]
+            self._terms[stage] = _Terms(
+                price=np.array([float(o.price_per_unit) if o else 0.0 for o in found])[rows],
+                pace=np.array([o.seconds_per_unit if o else 0.0 for o in found])[rows],
+                memory=np.array([o.memory_mb if o else 0 for o in found], dtype=np.int64)[rows],
+                blocked=blocked,
+                load_ms=_ms(entry.load_s) if entry and entry.model else 0,
+            )
+        return self._terms[stage]
 
     def cold(self, stage: str) -> Bools:
         """Lanes on which the stage's model would have to be loaded first."""

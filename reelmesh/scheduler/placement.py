@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reelmesh.scheduler.groups import parents_of
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId
-from reelmesh.scheduler.lanes import COMPETES, Bools, Ints, Lanes, model_of
+from reelmesh.scheduler.lanes import COMPETES, Bools, Ints, Lanes, Reals, model_of
 from reelmesh.scheduler.offers import ProviderOffer
 from reelmesh.scheduler.plan import Subtask
 
 _NEVER = np.inf
-Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
