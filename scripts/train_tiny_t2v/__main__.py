@@ -81,8 +81,8 @@ def check_denoiser(
     first = torch.einsum("dc,bchw->bdhw", matrix, first - mean[:, None, None])
     out = {}
     for name, guidance, start in (
-        ("g1.5", 1.5, None), ("g2", 2.0, None), ("g3", 3.0, None), ("g4", 4.0, None),
-        ("i2v g2", 2.0, first), ("i2v g3", 3.0, first),
+        ("g1", 1.0, None), ("g1.5", 1.5, None), ("g2", 2.0, None), ("g3", 3.0, None),
+        ("i2v g1.5", 1.5, first), ("i2v g2", 2.0, first),
     ):  # fmt: skip
         z = train_denoiser.sample(denoiser, text, there != 0, noise, start, guidance=guidance)
         raw = torch.einsum("dc,bnchw->bndhw", back, z) + mean[:, None, None]

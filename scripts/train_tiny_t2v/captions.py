@@ -14,8 +14,9 @@ from reelmesh.node.stages.tiny_t2v.world import (
     motion_phrases,
 )
 
-#: How often a caption leaves the attribute out; the model then has to choose.
-_OMIT = {"size": 0.15, "colour": 0.06, "motion": 0.06, "background": 0.12}
+#: How often a caption leaves the attribute out; the model then has to choose. Only a big
+#: object may go without its size, so an object of no named size is big.
+_OMIT = {"size": 0.25, "colour": 0.06, "motion": 0.06, "background": 0.12}
 
 _FULL = (
     "{a} {ing} {on}",
@@ -108,6 +109,8 @@ def caption(scene: Scene, rng: random.Random) -> tuple[str, set[str]]:
     if rng.random() < 0.1:
         return canonical(scene), set()
     drop = {attribute for attribute, often in _OMIT.items() if rng.random() < often}
+    if scene.size != "big":
+        drop.discard("size")
     what = _object(scene, drop, rng)
     ing, does = ("", "") if "motion" in drop else rng.choice(motion_phrases()[scene.motion])
     if ing and rng.random() < 0.3:

@@ -21,6 +21,7 @@ PROBE_WEIGHTS = Path(__file__).parent / "shape_probe.safetensors"
 CROP = 24
 _THRESHOLD = 0.12
 _LEAST_AREA = 6
+_TURNING = 0.15  # mean change of the outline since the first frame, of its area
 
 
 class ShapeNet(nn.Module):
@@ -103,7 +104,7 @@ class Probe:
     def __init__(self, net: ShapeNet, device: torch.device | str = "cpu") -> None:
         self.net = net.to(device).eval()
         self.areas = shape_areas().to(device)
-        self.tracks = torch.stack([motion_track(m) for m in MOTIONS]).to(device)
+        self.tracks = torch.stack([motion_track(m)[:, :3] for m in MOTIONS]).to(device)
 
     @classmethod
     def shipped(cls, device: torch.device | str = "cpu") -> Probe:
@@ -144,7 +145,7 @@ class Probe:
             "size": (radius > edge).long(),
             "colour": _nearest(colour, COLOURS),
             "shape": shape,
-            "motion": self._motion(track),
+            "motion": self._motion(track, cover),
             "background": _nearest(ground, BACKGROUNDS),
             "one_object": one & (jump < 0.45),
         }
@@ -160,8 +161,13 @@ class Probe:
         radius = area.sqrt()
         return torch.stack([x, y, radius / radius.mean(1, keepdim=True)], dim=-1), area
 
-    def _motion(self, track: Tensor) -> Tensor:
-        """Nearest motion path, whatever the offset."""
+    def _motion(self, track: Tensor, cover: Tensor) -> Tensor:
+        """Nearest path, whatever the offset; staying objects spin if their outline changes."""
         a = track - track.mean(1, keepdim=True)
         b = self.tracks - self.tracks.mean(1, keepdim=True)
-        return (a[:, None] - b[None]).square().sum((2, 3)).argmin(1)
+        motion = (a[:, None] - b[None]).square().sum((2, 3)).argmin(1)
+        change = (cover - cover[:, :1]).abs().sum((2, 3)).mean(1)
+        turning = change / cover[:, 0].sum((1, 2)).clamp(min=1e-6) > _TURNING
+        still, spin = MOTIONS.index("still"), MOTIONS.index("spin")
+        stays = (motion == still) | (motion == spin)
+        return torch.where(stays, torch.where(turning, spin, still), motion)

@@ -43,9 +43,10 @@ def scene_indices(scenes: list[Scene], device: torch.device | str = "cpu") -> Te
 
 
 def motion_track(motion: str) -> Tensor:
-    """[16, 3]: x, y and radius factor of a motion without its random offset."""
+    """[16, 4]: x, y, radius factor and turn (radians) of a motion, without its offset."""
     t = torch.arange(FRAMES) / (FRAMES - 1)
     x, y, scale = torch.zeros(FRAMES), torch.zeros(FRAMES), torch.ones(FRAMES)
+    turn = torch.zeros(FRAMES)
     for way in motion.split("-"):
         if way in _STEP:
             reach = 0.55 if motion == way else 0.48
@@ -56,11 +57,15 @@ def motion_track(motion: str) -> Tensor:
     elif motion == "orbit":
         angle = 2 * math.pi * t - math.pi / 2
         x, y = 0.45 * angle.cos(), 0.45 * angle.sin()
+    elif motion == "sway":
+        x = -0.5 * (2 * math.pi * t).cos()
+    elif motion == "spin":
+        turn = math.pi * t
     elif motion == "grow":
         scale = 0.6 + 0.8 * t
     elif motion == "shrink":
         scale = 1.4 - 0.8 * t
-    return torch.stack([x, y, scale], dim=1)
+    return torch.stack([x, y, scale, turn], dim=1)
 
 
 def _star(x: Tensor, y: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ def random_offsets(scenes: Tensor, generator: torch.Generator) -> Tensor:
         for way in motion.split("-"):
             if way in _STEP:
                 along[i, 0 if _STEP[way][0] else 1] = 1 / 3
-        if motion in ("orbit", "bounce"):
+        if motion in ("orbit", "bounce", "sway"):
             along[i] = 2 / 3
     return off * along[scenes[:, 3].cpu()]
 
@@ -142,13 +147,15 @@ def render(scenes: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     axis = (torch.arange(HEIGHT, device=device) + 0.5) / (HEIGHT / 2) - 1
     x = (axis[None, None, None, :] - centre[..., 0, None, None]) / r
     y = (axis[None, None, :, None] - centre[..., 1, None, None]) / r
+    shade = 1 - 0.09 * (0.5 * (x + y)).clamp(-1, 1)
+    turn = track[..., 3, None, None]
+    x, y = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
     cover = torch.empty(len(scenes), FRAMES, HEIGHT, HEIGHT, device=device)
     for i, shape in enumerate(SHAPES):
         of = (scenes[:, 2] == i).nonzero()[:, 0]
         if len(of):
             d = signed_distance(shape, x[of], y[of]) * r[of] * (HEIGHT / 2)
             cover[of] = (0.5 - d).clamp(0, 1)
-    shade = 1 - 0.09 * (0.5 * (x + y)).clamp(-1, 1)
     colour = torch.tensor(list(COLOURS.values()), device=device)[scenes[:, 1]]
     ground = torch.tensor(list(BACKGROUNDS.values()), device=device)[scenes[:, 4]]
     frames = torch.empty(len(scenes), FRAMES, 3, HEIGHT, HEIGHT, dtype=torch.uint8, device=device)

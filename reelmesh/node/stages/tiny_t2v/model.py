@@ -20,7 +20,7 @@ from .denoiser import GRID, Denoiser, DenoiserShape, times, velocity
 
 WEIGHTS = Path(__file__).parent / "weights" / "tiny_t2v.safetensors"
 STEPS = 20
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 MAX_STEPS = 200
 
 

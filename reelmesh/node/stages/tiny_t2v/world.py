@@ -29,6 +29,8 @@ MOTIONS = (
     "down-right",
     "bounce",
     "orbit",
+    "sway",
+    "spin",
     "grow",
     "shrink",
     "still",
@@ -47,9 +49,11 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "cyan": (0.05, 0.86, 0.90),
     "white": (0.97, 0.97, 0.97),
     "black": (0.04, 0.04, 0.04),
+    "gray": (0.60, 0.60, 0.60),
+    "brown": (0.58, 0.36, 0.16),
 }
-#: Backgrounds, sRGB 0..1. A coloured background is a deep shade, so that an object of the
-#: same colour name still stands out from it.
+#: Backgrounds, sRGB 0..1. A coloured background is a deep or a pale shade, so that an object
+#: of the same colour name still stands out from it.
 BACKGROUNDS: dict[str, tuple[float, float, float]] = {
     "black": (0.02, 0.02, 0.02),
     "white": (0.98, 0.98, 0.98),
@@ -59,8 +63,13 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
     "red": (0.38, 0.05, 0.08),
     "purple": (0.23, 0.08, 0.38),
     "sky": (0.62, 0.82, 0.98),
+    "yellow": (0.99, 0.95, 0.66),
+    "orange": (0.99, 0.80, 0.58),
+    "pink": (0.99, 0.85, 0.90),
+    "brown": (0.24, 0.14, 0.06),
 }
-_UNSEEABLE = {("black", "black"), ("white", "white")}
+_UNSEEABLE = {("black", "black"), ("white", "white"), ("gray", "gray"), ("white", "pink")}
+_LOOK_THE_SAME_TURNED = {"circle", "ring"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,12 @@ class Scene:
 def all_scenes() -> tuple[Scene, ...]:
     """Every scene in which the object can be seen, in a fixed order."""
     every = itertools.product(SIZES, COLOURS, SHAPES, MOTIONS, BACKGROUNDS)
-    return tuple(Scene(*s) for s in every if (s[1], s[4]) not in _UNSEEABLE)
+    return tuple(
+        Scene(*s)
+        for s in every
+        if (s[1], s[4]) not in _UNSEEABLE
+        and not (s[3] == "spin" and s[2] in _LOOK_THE_SAME_TURNED)
+    )
 
 
 #: What people call each thing. The first word is the plain one.
@@ -102,6 +116,8 @@ COLOUR_WORDS = {
     "cyan": ("cyan", "turquoise", "teal", "aqua"),
     "white": ("white", "snow white", "pure white"),
     "black": ("black", "jet black", "pitch black"),
+    "gray": ("gray", "grey", "silver"),
+    "brown": ("brown", "chocolate brown"),
 }
 SHAPE_WORDS = {
     "circle": ("circle", "ball", "disc", "disk", "dot", "sphere"),
@@ -122,14 +138,20 @@ BACKGROUND_WORDS = {
     "red": ("red", "dark red", "maroon", "deep red"),
     "purple": ("purple", "dark purple", "violet", "deep purple"),
     "sky": ("light blue", "sky blue", "pale blue", "baby blue"),
+    "yellow": ("yellow", "pale yellow", "light yellow"),
+    "orange": ("orange", "peach", "pale orange", "light orange"),
+    "pink": ("pink", "light pink", "pale pink"),
+    "brown": ("brown", "dark brown"),
 }
 #: Whole phrases that imply a background.
 PLACE_PHRASES = {
-    "black": ("in the dark", "at night", "in outer space", "in the night"),
+    "black": ("in the dark", "at night", "in outer space", "in space", "in the night sky"),
     "white": ("on snow", "in the snow", "on a sheet of paper"),
-    "green": ("on grass", "over a lawn", "on the grass"),
-    "blue": ("in the ocean", "under water", "in the sea"),
+    "green": ("on grass", "over a lawn", "on the grass", "in a meadow"),
+    "blue": ("in the ocean", "under water", "in the sea", "over the sea", "on the water"),
     "sky": ("in the sky", "across the sky", "in the open sky"),
+    "yellow": ("on sand", "on the beach", "in the desert"),
+    "brown": ("on the ground", "on a wooden table"),
 }
 _WAYS = {
     "left": ("left", "to the left", "leftwards", "toward the left side", "from right to left"),
@@ -167,6 +189,15 @@ _OWN_VERBS: dict[str, tuple[tuple[str, str], ...]] = {
               ("going around in a circle", "goes around in a circle"),
               ("circling around", "circles around"), ("looping around", "loops around"),
               ("flying in circles", "flies in circles")),
+    "sway": (("swinging", "swings"), ("swaying", "sways"),
+             ("moving back and forth", "moves back and forth"),
+             ("moving from side to side", "moves from side to side"),
+             ("going left and right", "goes left and right"),
+             ("sliding side to side", "slides side to side"),
+             ("oscillating", "oscillates")),
+    "spin": (("spinning", "spins"), ("rotating", "rotates"), ("turning", "turns"),
+             ("spinning around", "spins around"), ("twirling", "twirls"),
+             ("spinning in place", "spins in place"), ("turning around", "turns around")),
     "grow": (("growing", "grows"), ("getting bigger", "gets bigger"),
              ("getting larger", "gets larger"), ("expanding", "expands"),
              ("swelling", "swells"), ("growing in size", "grows in size"),
