@@ -269,7 +269,7 @@ def test_chunks_raise_the_voucher_and_the_attestation_completes_it() -> None:
     run.feed(e.DeliveryCompleted, subtask=name, token=token, outputs=OUT)
     run.feed(e.AttestationReceived, subtask=name, token=token, attestation=attestation(1))
     raised = [x.amount for x in run.effects if isinstance(x, RaiseVoucher)]
-    assert raised == [100, 500, 900, 1_000]
+    assert raised == [90, 450, 900, 1_000]
 
 
 def test_a_silent_provider_loses_its_lease_and_its_subtasks_are_tendered_again() -> None:
@@ -366,7 +366,7 @@ def test_cancelling_ends_leases_and_keeps_what_was_vouchered() -> None:
     run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=30)
     run.feed(e.CancelRequested, reason="by the buyer")
     assert run.state.phase is Phase.CONSENTING
-    assert run.state.providers[A].promised == 300
+    assert run.state.providers[A].promised == 270
     assert run.state.subtasks[name].status is SubtaskStatus.OPEN
     run.pass_deadline()
     run.feed(
@@ -374,9 +374,9 @@ def test_cancelling_ends_leases_and_keeps_what_was_vouchered() -> None:
         tx="0xs",
         gas=1,
         attestations_root=ZERO,
-        paid=300,
+        paid=270,
         refunded=7_000,
-        locked=2_700,
+        locked=2_730,
     )
     assert run.state.phase is Phase.REFUNDING
     (refund,) = standing(run.state)

@@ -6,17 +6,19 @@ import math
 
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job.state import JobState, Lease, Subtask, SubtaskStatus
+from reelmesh.scheduler.offers import ask_wei
 
-ATTESTATION_SHARE = 10
-"""One part in so many of a price is paid for the attestation; chunks pay for the rest."""
+DELIVERY_PERCENT = 90
+"""Share of a price that a delivery's chunks earn; the attestation earns the rest. The provider
+computes the same."""
 
 
 def chunk_pay(lease: Lease, accepted_bytes: int) -> Wei:
     """What a delivery is worth when so many of its bytes have been accepted."""
     if lease.total_bytes == 0:
         return Wei(0)
-    most = lease.price - lease.price // ATTESTATION_SHARE
-    return Wei(min(most, lease.price * min(accepted_bytes, lease.total_bytes) // lease.total_bytes))
+    accepted = min(accepted_bytes, lease.total_bytes)
+    return Wei(lease.price * DELIVERY_PERCENT * accepted // (100 * lease.total_bytes))
 
 
 def leased_price(state: JobState, provider: NodeAddress) -> Wei:
@@ -60,7 +62,7 @@ def asked_price(state: JobState, subtask: Subtask, provider: NodeAddress) -> Wei
     seconds_and_price = stage_terms(state, subtask, provider)
     if seconds_and_price is None:
         return None
-    return Wei(math.ceil(seconds_and_price[1] * subtask.item.units))
+    return ask_wei(seconds_and_price[1], subtask.item.units)
 
 
 def expected_ms(state: JobState, subtask: Subtask, provider: NodeAddress) -> int:

@@ -36,10 +36,10 @@ class CommitAwards(Frozen):
 
 
 class SendAward(Frozen):
-    """Standing: tell a provider of its award until it has acknowledged it."""
+    """Standing: tell a provider what it won in a round, until it has acknowledged it."""
 
     provider: NodeAddress
-    root: str
+    round: int
 
 
 class SubmitSettlement(Frozen):

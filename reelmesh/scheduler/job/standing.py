@@ -58,6 +58,6 @@ def _tendering(state: JobState) -> Iterator[Standing]:
 
 
 def _awards(state: JobState) -> Iterator[Standing]:
-    for provider in state.providers:
-        if not struck_out(state, provider):
-            yield SendAward(provider=provider, root=state.root)
+    for provider, account in state.providers.items():
+        if account.awarded and not struck_out(state, provider):
+            yield SendAward(provider=provider, round=account.round)

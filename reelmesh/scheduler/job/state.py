@@ -218,11 +218,23 @@ class Consent(Frozen):
     signature: str
 
 
+class Placement(Frozen):
+    """What an auction decided for one subtask."""
+
+    subtask: SubtaskId
+    provider: NodeAddress
+    price: Amount
+
+
 class Provider(Frozen):
     """A provider with an award."""
 
     cap: Amount
     """Its leaf in the committed awards' tree."""
+    round: int = 0
+    """Of its latest award."""
+    awarded: tuple[Placement, ...] = ()
+    """What it won in that round."""
     promised: Amount = Wei(0)
     """The highest voucher: what it may claim whatever happens. Never falls."""
     earned: Amount = Wei(0)
@@ -233,12 +245,6 @@ class Provider(Frozen):
     absent: bool = False
     idle_since_ms: Millis = 0
     consent: Consent | None = None
-
-
-class Placement(Frozen):
-    subtask: SubtaskId
-    provider: NodeAddress
-    price: Amount
 
 
 class Lost(Frozen):

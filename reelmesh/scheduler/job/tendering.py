@@ -117,7 +117,7 @@ def confirm_award(state: JobState, event: AwardConfirmed) -> Step:
     confirmed = with_fields(
         state,
         subtasks=subtasks,
-        providers=_raised(state, tender.leaves),
+        providers=_raised(state, tender),
         leaves=tender.leaves,
         root=event.root,
         award_tx=event.tx or state.award_tx,
@@ -220,14 +220,17 @@ def _sorted_leaves(caps: dict[NodeAddress, Wei]) -> tuple[Leaf, ...]:
     return tuple(Leaf(provider=provider, cap=cap) for provider, cap in ordered)
 
 
-def _raised(state: JobState, leaves: tuple[Leaf, ...]) -> dict[NodeAddress, Provider]:
+def _raised(state: JobState, tender: Tender) -> dict[NodeAddress, Provider]:
     providers = dict(state.providers)
-    for leaf in leaves:
+    for leaf in tender.leaves:
+        won = tuple(p for p in tender.placements if p.provider == leaf.provider)
         known = providers.get(leaf.provider)
         if known is None:
-            providers[leaf.provider] = Provider(cap=leaf.cap, idle_since_ms=state.at_ms)
-        else:
-            providers[leaf.provider] = known.model_copy(update={"cap": leaf.cap})
+            known = Provider(cap=leaf.cap, idle_since_ms=state.at_ms)
+        update: dict[str, object] = {"cap": leaf.cap}
+        if won:
+            update |= {"round": tender.round, "awarded": won, "absent": False}
+        providers[leaf.provider] = known.model_copy(update=update)
     return providers
 
 
