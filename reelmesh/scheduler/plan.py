@@ -77,7 +77,7 @@ class Plan(BaseModel):
             done[subtask.id] = subtask
         return self
 
-    def __getitem__(self, subtask: SubtaskId) -> Subtask:
+    def __getitem__(self, subtask: str) -> Subtask:
         return next(found for found in self.subtasks if found.id == subtask)
 
     def plan_hash(self) -> ArtifactId:

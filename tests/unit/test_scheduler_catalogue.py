@@ -1,0 +1,123 @@
+"""The stage catalogue: entries are whole, and parameters from outside are checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from reelmesh.scheduler.canonical import canonical
+from reelmesh.scheduler.stages import (
+    CATALOGUE,
+    KINDS,
+    InvalidParams,
+    UnknownStage,
+    entry,
+    parse_params,
+)
+
+GOOD: dict[str, dict[str, Any]] = {
+    "encode_text": {"prompt": "a red ball"},
+    "skeleton": {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 3.0},
+    "decode": {"frames": 16},
+    "interpolate": {"start": 0, "stop": 96, "total": 96},
+    "upscale": {"start": 12, "stop": 24, "width": 512, "height": 512},
+    "encode_video": {"fps": 24, "crf": 18, "frames": 12, "width": 512, "height": 512},
+    "assemble": {"fps": 24, "segments": 8},
+}
+UNITS = {
+    "encode_text": 1.0,
+    "skeleton": 10.0,
+    "decode": 16.0,
+    "interpolate": 96.0,
+    "upscale": 3.145728,
+    "encode_video": 3.145728,
+    "assemble": 8.0,
+}
+
+
+def test_every_stage_has_a_good_example_here() -> None:
+    assert set(GOOD) == set(CATALOGUE) == set(UNITS)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_entry_is_whole(name: str) -> None:
+    found = entry(name, 1)
+    params = parse_params(name, GOOD[name])
+    kinds = [*found.inputs.values(), *found.optional_inputs.values(), *found.outputs.values()]
+    assert set(kinds) <= set(KINDS)
+    assert len(found.outputs) == 1
+    assert found.units(params) == UNITS[name]
+    assert 0 < found.memory_mb(params) < 4096
+    assert 0 < found.bytes_out(params) < found.bytes_limit(params)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_params_survive_canonical_json(name: str) -> None:
+    params = parse_params(name, GOOD[name])
+    assert parse_params(name, canonical(params)) == params
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_unknown_and_missing_fields_are_refused(name: str) -> None:
+    with pytest.raises(InvalidParams):
+        parse_params(name, {**GOOD[name], "colour": "red"})
+    first = next(iter(GOOD[name]))
+    if name != "decode":
+        with pytest.raises(InvalidParams, match=first):
+            parse_params(name, {k: v for k, v in GOOD[name].items() if k != first})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("encode_text", {"prompt": " "}),
+        ("skeleton", {"start": 10}),
+        ("skeleton", {"stop": 21}),
+        ("skeleton", {"guidance": float("nan")}),
+        ("skeleton", {"seed": "1"}),
+        ("decode", {"frames": 17}),
+        ("interpolate", {"stop": 97}),
+        ("interpolate", {"total": 10**9}),
+        ("upscale", {"stop": 12}),
+        ("upscale", {"start": 0, "stop": 241}),
+        ("upscale", {"width": 500}),
+        ("encode_video", {"frames": True}),
+        ("assemble", {"segments": 0}),
+    ],
+)
+def test_params_out_of_range_are_refused(name: str, change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParams):
+        parse_params(name, {**GOOD[name], **change})
+
+
+@pytest.mark.parametrize("text", ["", "null", '{"frames":16,"frames":16}', "{" * 3000, b"\xff"])
+def test_params_that_are_no_json_object_are_refused(text: str | bytes) -> None:
+    with pytest.raises(InvalidParams):
+        parse_params("decode", text)
+
+
+def test_params_longer_than_a_grant_allows_are_refused() -> None:
+    with pytest.raises(InvalidParams, match="longer"):
+        parse_params("encode_text", json.dumps({"prompt": "x" * 5000}))
+
+
+def test_a_stage_or_version_that_is_not_here_says_so() -> None:
+    with pytest.raises(UnknownStage, match="relight"):
+        entry("relight")
+    with pytest.raises(UnknownStage, match="version 1 here, not 2"):
+        entry("decode", 2)
+
+
+def test_only_later_steps_of_the_loop_take_a_latent() -> None:
+    skeleton = entry("skeleton")
+    first = parse_params("skeleton", GOOD["skeleton"])
+    later = parse_params("skeleton", {**GOOD["skeleton"], "start": 10, "stop": 20})
+    assert set(skeleton.inputs_for(first)) == {"features"}
+    assert set(skeleton.inputs_for(later)) == {"features", "latent"}
+
+
+def test_assemble_takes_each_segment_by_its_number() -> None:
+    params = parse_params("assemble", {"fps": 24, "segments": 3})
+    assert list(entry("assemble").inputs_for(params)) == ["segment-0", "segment-1", "segment-2"]

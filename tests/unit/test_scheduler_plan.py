@@ -1,0 +1,121 @@
+"""Plans: the text→video template, and what a plan from outside must not say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from reelmesh.scheduler.canonical import canonical
+from reelmesh.scheduler.plan import InvalidPlan, Plan, parse_plan
+from reelmesh.scheduler.spec import parse_spec
+from reelmesh.scheduler.templates import make_plan
+from reelmesh.scheduler.templates.text_to_video import cuts, plan
+
+SPEC = parse_spec({"prompt": "a red ball", "seed": 5})
+
+
+@pytest.fixture(scope="module")
+def demo() -> Plan:
+    return make_plan(SPEC)
+
+
+def test_the_demo_plan(demo: Plan) -> None:
+    names = [subtask.id for subtask in demo.subtasks]
+    assert names[:5] == ["encode_text", "skeleton-0", "skeleton-1", "decode", "interpolate"]
+    assert names[5:13] == [f"upscale-{i}" for i in range(8)]
+    assert names[13:21] == [f"encode_video-{i}" for i in range(8)]
+    assert names[21:] == ["assemble"]
+    assert demo.final().id == "assemble"
+
+
+def test_chunks_cover_every_frame_once(demo: Plan) -> None:
+    ranges = [
+        (subtask.params["start"], subtask.params["stop"])
+        for subtask in demo.subtasks
+        if subtask.stage == "upscale"
+    ]
+    frames = [frame for start, stop in ranges for frame in range(start, stop)]  # type: ignore[call-overload]
+    assert frames == list(range(96))
+
+
+def test_the_denoise_loop_is_cut_in_two_that_join(demo: Plan) -> None:
+    loops = [subtask.params for subtask in demo.subtasks if subtask.stage == "skeleton"]
+    assert [(p["start"], p["stop"], p["seed"]) for p in loops] == [(0, 10, 5), (10, 20, 5)]
+
+
+def test_the_plan_of_a_spec_never_changes(demo: Plan) -> None:
+    assert make_plan(SPEC).plan_hash() == demo.plan_hash()
+    other = make_plan(parse_spec({"prompt": "a red ball", "seed": 6}))
+    assert other.plan_hash() != demo.plan_hash()
+
+
+def test_a_plan_survives_its_canonical_bytes(demo: Plan) -> None:
+    again = parse_plan(canonical(demo))
+    assert again == demo
+    assert again.plan_hash() == demo.plan_hash()
+
+
+@pytest.mark.parametrize("seconds", [1, 1.3, 4, 20])
+@pytest.mark.parametrize("fps", [12, 24, 60])
+def test_every_length_gives_a_valid_plan(seconds: float, fps: int) -> None:
+    made = make_plan(parse_spec({"prompt": "x", "seconds": seconds, "fps": fps, "steps": 5}))
+    sizes = [s.params["frames"] for s in made.subtasks if s.stage == "encode_video"]
+    assert sum(sizes) == round(seconds * fps)  # type: ignore[arg-type]
+    assert max(sizes) <= 12  # type: ignore[type-var, operator]
+
+
+def test_children_are_the_reverse_of_inputs(demo: Plan) -> None:
+    children = demo.children()
+    assert children[demo["encode_text"].id] == ("skeleton-0", "skeleton-1")
+    assert len(children[demo["interpolate"].id]) == 8
+    assert children[demo.final().id] == ()
+
+
+def test_cuts_are_even() -> None:
+    assert cuts(96, 12) == list(range(0, 97, 12))
+    assert cuts(25, 12) == [0, 8, 16, 25]
+    assert cuts(1, 12) == [0, 1]
+
+
+def test_chunk_frames_are_bounded() -> None:
+    with pytest.raises(ValueError, match="1 to 240"):
+        plan(SPEC, chunk_frames=0)
+
+
+def _changed(demo: Plan, index: int, **fields: Any) -> bytes:
+    value = json.loads(canonical(demo))
+    value["subtasks"][index].update(fields)
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("index", "fields", "says"),
+    [
+        (1, {"id": "encode_text"}, "two subtasks"),
+        (1, {"stage": "relight"}, "No stage"),
+        (1, {"stage_version": 9}, "version"),
+        (1, {"units": 1}, "states"),
+        (1, {"bytes_in": 0}, "states"),
+        (1, {"memory_mb": 1}, "states"),
+        (1, {"units": -1}, "greater than 0"),
+        (1, {"params": {"seed": 1}}, "skeleton"),
+        (1, {"inputs": []}, "takes"),
+        (1, {"inputs": [{"name": "features", "subtask": "assemble", "output": "video"}]}, "before"),
+        (1, {"inputs": [{"name": "features", "subtask": "encode_text", "output": "x"}]}, "output"),
+        (3, {"inputs": [{"name": "latent", "subtask": "encode_text", "output": "features"}]}, "t"),
+        (1, {"colour": "red"}, "not permitted"),
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(
+    demo: Plan, index: int, fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidPlan, match=says):
+        parse_plan(_changed(demo, index, **fields))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec_hash":"00","subtasks":[]}', b"\xff"])
+def test_a_plan_that_is_none_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InvalidPlan):
+        parse_plan(text)
