@@ -1,6 +1,6 @@
 """Compile `locks/*.txt`: every package of every extra, pinned, with hashes.
 
-torch stays out: its build (CPU or CUDA) is for pip to choose on the machine at hand, and is pinned in
+torch stays out: its build (CPU or CUDA) is for pip to choose on the machine at hand, and pinned in
 `locks/torch.txt` beside the lock. What torch itself needs is in the lock, so that it is pinned too.
 Needs the registry; run it after changing pyproject.toml, and commit what it writes.
 """

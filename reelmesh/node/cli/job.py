@@ -1,0 +1,242 @@
+"""`reelmesh job`: buy a video."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reelmesh.node.cli.coordinator import NodeOption
+from reelmesh.node.cli.home import Home, HomeOption
+from reelmesh.node.cli.output import JsonFlag, print_json, shown_path, table
+
+app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
+
+JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
+
+
+@app.command()
+def submit(
+    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 64.")] = "512x512",
+    fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same video.")] = None,
+    budget: Annotated[str, typer.Option(help="Most that is paid, with its unit.")] = "0.002eth",
+    deadline: Annotated[str, typer.Option(help="From now: 90s, 10m, 2h.")] = "15m",
+    out: Annotated[Path, typer.Option(help="Folder for the MP4 and the receipt.")] = Path("out"),
+    name: Annotated[str | None, typer.Option(help="File name, without its ending.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
+    home: HomeOption = None,
+    node: NodeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Post a job with its payment locked on chain, and watch it until the MP4 is here.
+
+    Ctrl-C stops the watching, never the job.
+
+    [bold]Examples[/bold]
+      reelmesh job submit "a large red ball moving left over a blue background"
+      reelmesh job submit "a green star moving up" --seconds 6 --size 768x768 --budget 0.01eth
+    """
+    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.control import Order
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.jobview import JobView
+    from reelmesh.node.cli.money import parse_amount
+
+    wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
+    spec = submitting.make_spec(prompt, size, seed, seconds=seconds, fps=fps, steps=steps)
+    where = Home.at(home)
+    socket = find_coordinator(where, node) / "control.sock"
+    stem = name or submitting.file_stem(prompt)
+    order = Order(spec.canonical().decode(), wei, limit, out.absolute(), stem)
+    job_id = asyncio.run(submitting.submit(socket, order))
+    _say_id(job_id, as_json=as_json)
+    if detach:
+        _say_next(job_id)
+        return
+    _watch(socket, JobView(job_id), where, as_json=as_json)
+
+
+@app.command()
+def watch(
+    job_id: JobId, home: HomeOption = None, node: NodeOption = None, as_json: JsonFlag = False
+) -> None:
+    """Show what happened to a job, then what happens, until it is over."""
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.jobview import JobView
+
+    where = Home.at(home)
+    socket = find_coordinator(where, node) / "control.sock"
+    whole = asyncio.run(_whole_id(socket, job_id))
+    _watch(socket, JobView(whole), where, as_json=as_json)
+
+
+@app.command()
+def show(
+    job_id: JobId, home: HomeOption = None, node: NodeOption = None, as_json: JsonFlag = False
+) -> None:
+    """Show everything known of a job: subtasks, providers, transactions, money."""
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.report import print_report
+
+    where = Home.at(home)
+    socket = find_coordinator(where, node) / "control.sock"
+    told = asyncio.run(_show(socket, job_id))
+    if as_json:
+        print_json(told)
+        return
+    spec = told.get("spec") or {}
+    print(f"job {told['job_id']}\n  state   {told['state']}\n  prompt  {spec.get('prompt', '')}")
+    if told.get("error"):
+        print(f"  reason  {told['error']}")
+    print_report(told, _names(where))
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 20,
+    home: HomeOption = None,
+    node: NodeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List jobs, the newest first."""
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.money import format_eth
+
+    socket = find_coordinator(Home.at(home), node) / "control.sock"
+    jobs = asyncio.run(_list(socket, limit))
+    if as_json:
+        print_json(jobs)
+        return
+    if not jobs:
+        print('no job yet; post one: reelmesh job submit "a red ball moving left"')
+        return
+    rows = [[j["job_id"], j["state"], format_eth(j.get("budget") or 0), _prompt(j)] for j in jobs]
+    table("Jobs", ["job", "state", ">budget", "prompt"], rows)
+
+
+@app.command()
+def cancel(
+    job_id: JobId, home: HomeOption = None, node: NodeOption = None, as_json: JsonFlag = False
+) -> None:
+    """Stop a job. What was delivered is paid for, the rest of the escrow comes back."""
+    from reelmesh.node.cli.finding import find_coordinator
+
+    socket = find_coordinator(Home.at(home), node) / "control.sock"
+    told = asyncio.run(_cancel(socket, job_id))
+    if as_json:
+        print_json(told)
+    else:
+        print(f"cancelling {told.get('job_id', job_id)}; see: reelmesh job show {job_id}")
+
+
+@app.command()
+def estimate(
+    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 64.")] = "512x512",
+    fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a job is made of and the least budget that would do. Spends nothing, asks nobody."""
+    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.estimating import estimate_job, print_estimate
+
+    spec = submitting.make_spec(prompt, size, 0, seconds=seconds, fps=fps, steps=steps)
+    told = estimate_job(spec)
+    if as_json:
+        print_json(told)
+    else:
+        print_estimate(told)
+
+
+def _say_id(job_id: str, *, as_json: bool) -> None:
+    if as_json:
+        print(f'{{"job_id": "{job_id}"}}', flush=True)
+    else:
+        print(f"job {job_id}", flush=True)
+
+
+def _say_next(job_id: str) -> None:
+    print(f"\n  watch   reelmesh job watch {job_id}\n  stop    reelmesh job cancel {job_id}")
+
+
+def _watch(socket: Path, view: Any, home: Home, *, as_json: bool) -> None:
+    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.report import print_report
+
+    names = _names(home)
+    try:
+        outcome = submitting.run_watch(socket, view, names, as_json=as_json)
+    except KeyboardInterrupt:
+        print(
+            f"\nthe job goes on. Watch it again: reelmesh job watch {view.job_id}", file=sys.stderr
+        )
+        raise
+    if not as_json:
+        print_report(outcome.job, names)
+    submitting.require_video(outcome)
+    if not as_json:
+        print_next(outcome.view.video, outcome.view.receipt)
+
+
+def print_next(video: str, receipt: str) -> None:
+    """Print where the video is, and commands to copy."""
+    print(f"\n  video    {shown_path(Path(video))}\n  receipt  {shown_path(Path(receipt))}")
+    print(f"  verify   reelmesh receipt verify {shown_path(Path(receipt))}")
+
+
+def _names(home: Home) -> dict[str, str]:
+    from reelmesh.node.devnet.state import read_names
+
+    return read_names(home.devnet)
+
+
+def _prompt(job: dict[str, Any]) -> str:
+    prompt = str(job.get("prompt") or (job.get("spec") or {}).get("prompt") or "")
+    return prompt if len(prompt) <= 48 else f"{prompt[:47]}…"
+
+
+async def _whole_id(socket: Path, start: str) -> str:
+    """Complete the first characters of a job's id. Raises UserError unless one job has them."""
+    from reelmesh.errors import UserError
+
+    if len(start) == 66:
+        return start
+    found = [j["job_id"] for j in await _list(socket, 1000) if j["job_id"].startswith(start)]
+    if len(found) != 1:
+        raise UserError(
+            f"{len(found)} jobs have an id that starts with {start}", "list them: reelmesh job list"
+        )
+    return str(found[0])
+
+
+async def _show(socket: Path, start: str) -> dict[str, Any]:
+    from reelmesh.node.cli.control import ControlClient
+
+    whole = await _whole_id(socket, start)
+    async with ControlClient(socket) as client:
+        return await client.show(whole)
+
+
+async def _list(socket: Path, limit: int) -> list[dict[str, Any]]:
+    from reelmesh.node.cli.control import ControlClient
+
+    async with ControlClient(socket) as client:
+        told: Any = await client.jobs(limit)
+    return list(told["jobs"] if isinstance(told, dict) else told)
+
+
+async def _cancel(socket: Path, start: str) -> dict[str, Any]:
+    from reelmesh.node.cli.control import ControlClient
+
+    whole = await _whole_id(socket, start)
+    async with ControlClient(socket) as client:
+        return await client.cancel(whole)

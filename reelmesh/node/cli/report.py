@@ -1,0 +1,58 @@
+"""The closing account of a job: who did what for how much, the chain's gas, where coins went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reelmesh.node.cli.lines import Lines
+from reelmesh.node.cli.money import format_eth
+from reelmesh.node.cli.output import table
+
+
+def print_report(job: dict[str, Any], names: dict[str, str] | None = None) -> None:
+    """Print the tables of a finished (or running) job.
+
+    Args:
+        job: What the Control service's ShowJob tells.
+        names: Provider address to the name it is shown by.
+    """
+    lines = Lines(names)
+    table(
+        "Subtasks",
+        ["subtask", "provider", ">price", ">wait", ">run", "state"],
+        [_subtask(told, lines) for told in job.get("subtasks", [])],
+    )
+    transactions = job.get("transactions", [])
+    if transactions:
+        rows = [[t["what"], str(t["tx"]), f"{int(t['gas']):,}"] for t in transactions]
+        rows.append(["in all", "", f"{sum(int(t['gas']) for t in transactions):,}"])
+        table("Transactions", ["what", "transaction", ">gas"], rows)
+    table("Money", ["", ">amount"], money_rows(job, lines))
+
+
+def money_rows(job: dict[str, Any], lines: Lines) -> list[list[str]]:
+    """Return where every coin of the escrow went, exactly; the parts add up to the first row."""
+    paid = job.get("paid") or {}
+    rows = [["escrowed", format_eth(job.get("escrowed") or 0, exact=True)]]
+    if isinstance(paid, dict):
+        rows += [
+            [f"paid to {lines.who(who)}", format_eth(wei, exact=True)] for who, wei in paid.items()
+        ]
+    else:
+        rows.append(["paid", format_eth(paid, exact=True)])
+    rows.append(["refunded", format_eth(job.get("refunded") or 0, exact=True)])
+    if int(job.get("locked") or 0):
+        rows.append(["locked until claims end", format_eth(job["locked"], exact=True)])
+    return rows
+
+
+def _subtask(told: dict[str, Any], lines: Lines) -> list[str]:
+    price = format_eth(told["price"]) if told.get("price") else ""
+    again = f" (attempt {told['attempts']})" if int(told.get("attempts") or 0) > 1 else ""
+    provider = lines.who(told["provider"]) if told.get("provider") else ""
+    wait, run = _seconds(told.get("wait_ms")), _seconds(told.get("run_ms"))
+    return [told["id"], provider, price, wait, run, f"{told['state']}{again}"]
+
+
+def _seconds(ms: Any) -> str:
+    return "" if ms is None else f"{int(ms) / 1000:.1f} s"

@@ -1,0 +1,128 @@
+"""Handing a job in and seeing it through: the one path of `job submit` and of the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelmesh.errors import ReelmeshError, UserError
+from reelmesh.node.cli.control import ControlClient, Order
+from reelmesh.node.cli.jobview import JobView
+from reelmesh.node.cli.live import show_events
+
+if TYPE_CHECKING:
+    from reelmesh.scheduler.spec import JobSpec
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, None: 1}
+_LEAST_DEADLINE_S = 30
+_LONGEST_DEADLINE_S = 7 * 24 * 3600
+
+
+class InvalidOption(UserError):
+    """A flag's value that cannot be read."""
+
+
+class JobFailed(ReelmeshError):
+    """The job ended without a video."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a watched job ended: the folded events, and what ShowJob tells."""
+
+    view: JobView
+    job: dict[str, Any]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (width, height) of "512x512". Raises InvalidOption."""
+    found = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text.strip().lower())
+    if found is None:
+        raise InvalidOption(f"{text!r} is not a size", "write WIDTHxHEIGHT, as 512x512")
+    return int(found[1]), int(found[2])
+
+
+def parse_duration(text: str) -> int:
+    """Return the whole seconds in "90", "90s", "10m" or "2h". Raises InvalidOption."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found is None:
+        raise InvalidOption(f"{text!r} is not a length of time", "write it as 90s, 10m or 2h")
+    seconds = int(float(found[1]) * _UNITS_S[found[2]])
+    if not _LEAST_DEADLINE_S <= seconds <= _LONGEST_DEADLINE_S:
+        raise InvalidOption(
+            f"a deadline {text} from now cannot be kept", "choose between 30s and 168h"
+        )
+    return seconds
+
+
+def make_spec(prompt: str, size: str, seed: int | None, **fields: Any) -> JobSpec:
+    """Return the checked spec; a seed that was not given is drawn. Raises InvalidSpec."""
+    from reelmesh.scheduler.spec import parse_spec
+
+    width, height = parse_size(size)
+    drawn = random.SystemRandom().randrange(2**32) if seed is None else seed
+    return parse_spec({"prompt": prompt, "width": width, "height": height, "seed": drawn, **fields})
+
+
+def file_stem(prompt: str) -> str:
+    """Return a short name for files of a job: its prompt's first words."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())[:6]
+    return "-".join(words)[:48] or "video"
+
+
+async def submit(socket: Path, order: Order) -> str:
+    """Hand in a job; return its id."""
+    async with ControlClient(socket) as client:
+        return await client.submit(order)
+
+
+async def watch(
+    socket: Path,
+    view: JobView,
+    names: dict[str, str] | None = None,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Show a job until it is over, and fetch its account. The view is folded into as it goes.
+
+    Args:
+        names: Provider address to the name it is shown by.
+        as_json: One JSON object a line instead of what a person reads.
+        quiet: Show nothing.
+    """
+    async with ControlClient(socket) as client:
+        events = client.watch(view.job_id)
+        await show_events(events, view, names, as_json=as_json, quiet=quiet)
+        return Outcome(view, await client.show(view.job_id))
+
+
+def require_video(outcome: Outcome) -> None:
+    """Raise JobFailed, with the reason and where the money is, unless a video was delivered."""
+    view = outcome.view
+    if view.state == "delivered":
+        return
+    what = "was cancelled" if view.state == "cancelled" else "failed"
+    reason = f": {view.reason}" if view.reason else ""
+    raise JobFailed(f"job {view.job_id} {what}{reason}", view.hint or _money_hint(outcome.job))
+
+
+def _money_hint(job: dict[str, Any]) -> str:
+    from reelmesh.node.cli.money import format_eth
+
+    refunded = int(job.get("refunded") or 0)
+    if refunded:
+        return f"{format_eth(refunded)} came back to your credit"
+    return f"see what happened: reelmesh job show {job.get('job_id', '')}"
+
+
+def run_watch(
+    socket: Path, view: JobView, names: dict[str, str] | None = None, *, as_json: bool = False
+) -> Outcome:
+    """Watch from a synchronous command; KeyboardInterrupt passes through and the job goes on."""
+    return asyncio.run(watch(socket, view, names, as_json=as_json))
