@@ -49,6 +49,8 @@ def open_media(path: Path, container: str, limits: MediaLimits) -> Iterator[Inpu
         with av.open(str(path), "r", format=container, options=_OPTIONS) as media:
             _check(path.name, media, limits)
             yield media
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, EOFError, ValueError, UnicodeDecodeError) as error:
         raise bad_input(f"{path.name} is not a readable video: {str(error)[:120]}") from error
 

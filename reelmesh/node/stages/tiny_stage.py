@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from . import tiny_t2v
 from .base import NO_MODEL, model_id
 from .tensors import TensorSpec, exactly
+
+
+@lru_cache(maxsize=4)
+def _shared(device: str) -> tiny_t2v.TinyT2V:
+    return tiny_t2v.load(device, torch.float32)
 
 
 class TinyModelStage:
@@ -23,7 +30,7 @@ class TinyModelStage:
     def load(self, device: torch.device) -> None:
         """Makes the model resident. Raises WeightsDamaged."""
         if self._model is None:
-            self._model = tiny_t2v.load(device, torch.float32)
+            self._model = _shared(str(device))
             self.model_hash = model_id(bytes.fromhex(self._model.model_hash), "float32")
 
     @property

@@ -1,0 +1,120 @@
+"""Running stages inside the worker process: keeps models resident, turns errors into codes."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reelmesh.errors import ReelmeshError
+from reelmesh.node.stages import StageCancelled, StageFailed, load_stage
+from reelmesh.node.stages.base import Stage, StageContext
+from reelmesh.scheduler.stages import entry, parse_params
+
+from . import memory
+from .device import Device, as_torch
+from .wire import Message
+
+Progress = Callable[[float, str], None]
+Cancelled = Callable[[], bool]
+
+
+class Runner:
+    """Runs one stage at a time on one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._torch_device = as_torch(device)
+        self._stages: dict[str, Stage] = {}
+
+    @property
+    def resident(self) -> list[str]:
+        """Stages whose model is loaded."""
+        return sorted(self._stages)
+
+    def load(self, name: str) -> Stage:
+        """The stage, with its model on the device. Raises ReelmeshError."""
+        stage = self._stages.get(name)
+        if stage is None:
+            stage = load_stage(name)
+            entry(name, stage.version)
+            stage.load(self._torch_device)
+            self._stages[name] = stage
+        return stage
+
+    def answer(self, work: Callable[[], Message]) -> Message:
+        """What `work` returns, or a message of type "failed" for whatever it raises."""
+        try:
+            return work()
+        except StageCancelled:
+            return _failed("cancelled", "the run was cancelled")
+        except StageFailed as error:
+            return _failed(error.reason, error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 - the worker outlives any stage's failure
+            return self._unexpected(error)
+
+    def run(
+        self,
+        request: Mapping[str, Any],
+        on_progress: Progress | None,
+        cancelled: Cancelled | None,
+    ) -> Message:
+        """One run, as a message of type "done". Raises what the stage raises."""
+        import torch
+
+        memory.reset_peak()
+        if self._torch_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._torch_device)
+        started = time.time_ns() // 1_000_000
+        name = str(request["stage"])
+        entry(name, int(request["stage_version"]))
+        params = parse_params(name, str(request["params"]))
+        stage = self.load(name)
+        loaded = time.monotonic()
+        inputs = {key: Path(path) for key, path in request["inputs"].items()}
+        _check_names(name, params, inputs)
+        context = StageContext(self._torch_device, Path(request["workdir"]), on_progress, cancelled)
+        outputs = stage.run(params, inputs, context)
+        return {
+            "type": "done",
+            "outputs": {key: str(path) for key, path in outputs.items()},
+            "trajectory": [digest.hex() for digest in context.trajectory],
+            "model_hash": stage.model_hash.hex(),
+            "run_s": time.monotonic() - loaded,
+            "started_at_ms": started,
+            "finished_at_ms": time.time_ns() // 1_000_000,
+            "peak_memory_mb": memory.device_peak_mb(torch, self._torch_device),
+        }
+
+    def _unexpected(self, error: Exception) -> Message:
+        if memory.ran_out(error):
+            import torch
+
+            used = memory.device_peak_mb(torch, self._torch_device)
+            if self._torch_device.type == "cuda":
+                torch.cuda.empty_cache()
+            message = _failed("out_of_memory", "out of memory")
+            return message | {"needed_mb": memory.needed_mb(error, used)}
+        if isinstance(error, ReelmeshError):
+            return _failed(_reason(error), error.message, error.hint)
+        traceback.print_exception(error, file=sys.stderr)
+        return _failed("internal", f"{type(error).__name__}: {error}"[:300])
+
+
+def _check_names(stage: str, params: Any, inputs: Mapping[str, Path]) -> None:
+    wanted = set(entry(stage).inputs_for(params))
+    if set(inputs) != wanted:
+        raise StageFailed("bad_input", f"{stage} takes {sorted(wanted)[:8]}, not what was given")
+
+
+def _reason(error: ReelmeshError) -> str:
+    return {"InvalidParams": "bad_params", "UnknownStage": "unknown_stage"}.get(
+        type(error).__name__, "not_installed"
+    )
+
+
+def _failed(reason: str, message: str, hint: str = "") -> Message:
+    return {"type": "failed", "reason": reason, "message": message[:500], "hint": hint[:200]}

@@ -1,0 +1,135 @@
+"""Timing a stage on a small run of the size that jobs really have."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelmesh.node.stages import StageFailed
+from reelmesh.scheduler.stages import entry, parse_params
+
+from .wire import Message
+
+if TYPE_CHECKING:
+    from .runner import Runner
+
+_SIDE = 512
+Sample = tuple[dict[str, Any], dict[str, Path]]  # parameters and inputs
+
+
+def measure(runner: Runner, name: str, cancelled: Callable[[], bool]) -> Message:
+    """Seconds per unit, the better of two runs with the model loaded, and the memory taken.
+
+    The first run pays for what is only done once (choosing kernels, growing buffers).
+    """
+    stage = runner.load(name)
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        params, inputs = _SAMPLES[name](runner, Path(folder).resolve())
+        checked = parse_params(name, params)
+        request = {
+            "stage": name,
+            "stage_version": stage.version,
+            "params": checked.model_dump_json(),
+            "inputs": inputs,
+        }
+        took, peak = [], 0
+        for number in range(2):
+            workdir = Path(folder).resolve() / str(number)
+            workdir.mkdir()
+            done = runner.run(request | {"workdir": str(workdir)}, None, cancelled)
+            took.append(float(done["run_s"]))
+            peak = max(peak, int(done["peak_memory_mb"]))
+    return {
+        "type": "done",
+        "seconds_per_unit": max(min(took), 1e-6) / entry(name).units(checked),
+        "memory_mb": peak,
+        "stage_version": stage.version,
+        "model_hash": stage.model_hash.hex(),
+    }
+
+
+def _encode_text(_: Runner, __: Path) -> Sample:
+    return {"prompt": "a big red ball bouncing over a white background"}, {}
+
+
+def _skeleton(_: Runner, folder: Path) -> Sample:
+    import torch
+
+    from reelmesh.node.stages.tensors import write_tensors
+
+    features = torch.randn(12, 384, generator=torch.Generator().manual_seed(1))
+    path = write_tensors(folder / "features.safetensors", {"features": features})
+    params = {"seed": 1, "start": 0, "stop": 4, "steps": 20, "guidance": 3.0}
+    return params, {"features": path}
+
+
+def _decode(runner: Runner, folder: Path) -> Sample:
+    import torch
+
+    from reelmesh.node.stages.decode import Decode
+    from reelmesh.node.stages.tensors import write_tensors
+
+    stage = runner.load("decode")
+    if not isinstance(stage, Decode):
+        raise StageFailed("internal", "the stage decode is not the one that is measured")
+    latent = torch.randn(stage.model.latent_shape, generator=torch.Generator().manual_seed(1))
+    path = write_tensors(folder / "latent.safetensors", {"latent": latent})
+    return {"frames": stage.model.frames}, {"latent": path}
+
+
+def _interpolate(_: Runner, folder: Path) -> Sample:
+    path = _disc(folder, frames=16, side=64)
+    return {"start": 0, "stop": 24, "total": 96}, {"frames": path}
+
+
+def _upscale(_: Runner, folder: Path) -> Sample:
+    path = _disc(folder, frames=4, side=64)
+    return {"start": 0, "stop": 4, "width": _SIDE, "height": _SIDE}, {"frames": path}
+
+
+def _encode_video(_: Runner, folder: Path) -> Sample:
+    path = _disc(folder, frames=8, side=_SIDE)
+    return {"fps": 24, "crf": 18, "frames": 8, "width": _SIDE, "height": _SIDE}, {"frames": path}
+
+
+def _assemble(runner: Runner, folder: Path) -> Sample:
+    params, inputs = _encode_video(runner, folder)
+    request = {
+        "stage": "encode_video",
+        "stage_version": entry("encode_video").version,
+        "params": parse_params("encode_video", params).model_dump_json(),
+        "inputs": inputs,
+        "workdir": str(folder),
+    }
+    segment = Path(runner.run(request, None, None)["outputs"]["segment"])
+    return {"fps": 24, "segments": 4}, {f"segment-{i}": segment for i in range(4)}
+
+
+def _disc(folder: Path, frames: int, side: int) -> Path:
+    """A shaded disc on its way over a plain background, as "frames"."""
+    import numpy as np
+
+    from reelmesh.node.stages.frames import write_frames
+
+    ys, xs = np.mgrid[0:side, 0:side] / side
+    clip = np.empty((frames, side, side, 3), np.uint8)
+    for i in range(frames):
+        x, y = 0.25 + 0.5 * i / frames, 0.5
+        cover = np.clip((0.2 - np.hypot(xs - x, ys - y)) * side, 0, 1)[..., None]
+        shade = (0.8 + 0.2 * ys)[..., None]
+        picture = cover * shade * (230, 60, 40) + (1 - cover) * (30, 40, 90)
+        clip[i] = np.rint(picture)
+    return write_frames(folder / f"disc-{side}.mkv", clip)
+
+
+_SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
+    "encode_text": _encode_text,
+    "skeleton": _skeleton,
+    "decode": _decode,
+    "interpolate": _interpolate,
+    "upscale": _upscale,
+    "encode_video": _encode_video,
+    "assemble": _assemble,
+}
