@@ -220,9 +220,9 @@ class _Sale:
         # The n best lanes of others hold all of others' n best positions; a winner's own lanes
         # may stand among them, so as many more as a provider can have are looked at.
         most = min(len(lanes), len(group.members) + lanes.most_slots)
-        best = np.argsort(score, kind="stable")[:most]
+        best = np.lexsort((finish, score))[:most]
         first = [
-            Position(int(score[lane]), int(lane), 1, int(finish[lane]))
+            Position(int(score[lane]), int(finish[lane]), int(lane), 1)
             for lane in best
             if score[lane] < FAR
         ]

@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """A lane's `rank`-th run (from 1), finishing at `finish_ms`. Sorts by score, then by lane."""
+    """A lane's `rank`-th run, from 1. Sorts by score; ties go to the earlier, then to the lane."""
 
     score: int
+    finish_ms: int
     lane: int
     rank: int
-    finish_ms: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _pop(heap: list[Position], market: Market, count: int) -> Position:
         finish = best.finish_ms + step
         if finish <= market.latest_ms:
             score = best.score + step * market.time_value
-            heappush(heap, Position(score, best.lane, rank, finish))
+            heappush(heap, Position(score, finish, best.lane, rank))
     return best
 
 
