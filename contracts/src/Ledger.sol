@@ -11,17 +11,14 @@ import {IMarket} from "./interfaces/IMarket.sol";
 abstract contract Ledger is IMarket, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
-    /// @dev Balance and job counter share a slot, so that posting takes a fresh nonce for free.
-    struct Account {
-        uint128 balance;
-        uint64 nonce;
-    }
-
     /// @notice The market's one token; address(0) where it trades the native coin alone.
     /// @dev A token whose balances change by themselves (rebasing) must not be used.
     address public immutable TOKEN;
 
-    mapping(address account => Account) internal _accounts;
+    /// @dev Low 128 bits: native credit. High bits: how many jobs the account has posted, so that
+    /// posting counts for free. The supply of no native coin comes near 2^128, so sums of credits
+    /// never carry into the count.
+    mapping(address account => uint256) internal _accounts;
     mapping(address account => uint256) private _tokenCredits;
 
     constructor(address token) {
@@ -69,12 +66,7 @@ abstract contract Ledger is IMarket, ReentrancyGuardTransient {
     /// @inheritdoc IMarket
     function creditOf(address asset, address account) public view returns (uint256) {
         if (!_isAsset(asset)) revert UnknownAsset(asset);
-        return asset == address(0) ? _accounts[account].balance : _tokenCredits[account];
-    }
-
-    /// @inheritdoc IMarket
-    function nonceOf(address buyer) external view returns (uint64) {
-        return _accounts[buyer].nonce;
+        return asset == address(0) ? uint128(_accounts[account]) : _tokenCredits[account];
     }
 
     function _isAsset(address asset) internal view returns (bool) {
@@ -82,17 +74,16 @@ abstract contract Ledger is IMarket, ReentrancyGuardTransient {
     }
 
     function _credit(address asset, address account, uint256 amount) internal {
-        if (asset == address(0)) _accounts[account].balance += uint128(amount);
+        if (asset == address(0)) _accounts[account] += amount;
         else _tokenCredits[account] += amount;
     }
 
     function _debit(address asset, address account, uint256 amount) internal {
-        uint256 available =
-            asset == address(0) ? _accounts[account].balance : _tokenCredits[account];
+        uint256 available = creditOf(asset, account);
         if (available < amount) revert InsufficientCredit(available, amount);
         unchecked {
-            if (asset == address(0)) _accounts[account].balance = uint128(available - amount);
-            else _tokenCredits[account] = available - amount;
+            if (asset == address(0)) _accounts[account] -= amount;
+            else _tokenCredits[account] -= amount;
         }
     }
 }

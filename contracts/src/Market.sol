@@ -10,16 +10,17 @@ import {Types} from "./libraries/Types.sol";
 import {Ledger} from "./Ledger.sol";
 
 /// @title Market
-/// @notice See IMarket. A job takes one storage slot, which holds a commitment; callers pass the
-/// terms in calldata. The slot is cleared when the job closes.
+/// @notice See IMarket. A job takes one storage slot, its lane, which holds a commitment; callers
+/// pass the terms in calldata. When the job closes, the lane is free for its buyer's next job.
 contract Market is Ledger, EIP712 {
     /// @notice Longest time from posting to deadline: catches milliseconds given for seconds.
     uint256 public constant MAX_DURATION = 90 days;
     /// @notice Longest claim window.
     uint256 public constant MAX_CLAIM_WINDOW = 30 days;
+    /// @dev Jobs of one buyer that fit a nonce beside the lane.
+    uint64 private constant MAX_JOBS = type(uint48).max;
 
-    /// @inheritdoc IMarket
-    mapping(bytes32 jobId => bytes32) public commitmentOf;
+    mapping(uint256 lane => bytes32) private _lanes;
     /// @inheritdoc IMarket
     mapping(bytes32 jobId => mapping(address provider => uint256)) public paidOf;
     /// @inheritdoc IMarket
@@ -34,7 +35,8 @@ contract Market is Ledger, EIP712 {
         uint64 deadline,
         uint64 claimWindow,
         address coordinator,
-        address asset
+        address asset,
+        uint16 lane
     ) external payable returns (bytes32 jobId) {
         if (budget == 0) revert ZeroAmount();
         if (coordinator == address(0)) revert ZeroAddress();
@@ -43,8 +45,8 @@ contract Market is Ledger, EIP712 {
             revert BadDeadline(deadline);
         }
         if (claimWindow == 0 || claimWindow > MAX_CLAIM_WINDOW) revert BadClaimWindow(claimWindow);
-        uint64 nonce = _escrow(asset, budget);
-        jobId = Jobs.id(
+        uint64 nonce = (_escrow(asset, budget) << 16) | lane;
+        jobId = Jobs.idOf(
             Terms({
                 buyer: msg.sender,
                 nonce: nonce,
@@ -56,7 +58,9 @@ contract Market is Ledger, EIP712 {
                 specHash: specHash
             })
         );
-        commitmentOf[jobId] = Jobs.OPEN;
+        uint256 key = Jobs.lane(msg.sender, nonce);
+        if (uint256(_lanes[key]) > uint256(Jobs.CLOSED)) revert LaneBusy(lane);
+        _lanes[key] = jobId;
         emit JobPosted(
             jobId, msg.sender, coordinator, asset, budget, deadline, claimWindow, specHash, nonce
         );
@@ -67,8 +71,8 @@ contract Market is Ledger, EIP712 {
         bytes32 jobId = _byCoordinator(terms);
         if (root == bytes32(0)) revert EmptyRoot();
         if (sum > terms.budget) revert SumAboveBudget(sum, terms.budget);
-        if (commitmentOf[jobId] != Jobs.OPEN) revert JobNotOpen();
-        commitmentOf[jobId] = Jobs.commitment(root, sum, false);
+        uint256 lane = _laneIn(terms, jobId);
+        _lanes[lane] = Jobs.commitment(jobId, root, sum, false);
         emit Awarded(jobId, root, sum);
     }
 
@@ -80,11 +84,11 @@ contract Market is Ledger, EIP712 {
     ) external {
         bytes32 jobId = _byCoordinator(terms);
         (bytes32 root, uint128 sum) = SumTree.rootOf(oldLeaves);
-        _expect(jobId, Jobs.commitment(root, sum, false));
+        uint256 lane = _laneIn(terms, Jobs.commitment(jobId, root, sum, false));
         Jobs.requireNoneLowered(oldLeaves, newLeaves);
         (root, sum) = SumTree.rootOf(newLeaves);
         if (sum > terms.budget) revert SumAboveBudget(sum, terms.budget);
-        commitmentOf[jobId] = Jobs.commitment(root, sum, false);
+        _lanes[lane] = Jobs.commitment(jobId, root, sum, false);
         emit Amended(jobId, root, sum, Jobs.packLeaves(newLeaves));
     }
 
@@ -93,10 +97,8 @@ contract Market is Ledger, EIP712 {
         external
     {
         bytes32 jobId = _byCoordinator(terms);
-        {
-            (bytes32 root, uint128 sum) = Jobs.rootOf(payouts);
-            _expect(jobId, Jobs.commitment(root, sum, false));
-        }
+        (bytes32 root, uint128 sum) = Jobs.rootOf(payouts);
+        uint256 lane = _laneIn(terms, Jobs.commitment(jobId, root, sum, false));
         (uint256 paid, uint256 held) = _pay(terms.asset, jobId, payouts);
         // paid + held <= sum <= budget, the latter since the award.
         uint256 refunded = terms.budget - paid - held;
@@ -104,8 +106,7 @@ contract Market is Ledger, EIP712 {
         emit Settled(
             jobId, attestationsRoot, uint128(paid), uint128(refunded), Jobs.packTotals(payouts)
         );
-        if (held == 0) delete commitmentOf[jobId];
-        else _lock(jobId, payouts, uint128(held));
+        _lanes[lane] = held == 0 ? Jobs.CLOSED : _lock(jobId, payouts, uint128(held));
     }
 
     /// @inheritdoc IMarket
@@ -121,7 +122,7 @@ contract Market is Ledger, EIP712 {
         bytes32 jobId = Jobs.id(terms);
         {
             (bytes32 root, uint128 sum) = SumTree.climb(leaf, proof);
-            _expect(jobId, Jobs.commitment(root, sum, settled));
+            _laneIn(terms, Jobs.commitment(jobId, root, sum, settled));
         }
         if (!settled && block.timestamp <= terms.deadline) revert ClaimNotOpen();
         if (block.timestamp > Jobs.claimEnd(terms)) revert ClaimClosed();
@@ -144,8 +145,7 @@ contract Market is Ledger, EIP712 {
             revert NotBuyerOrCoordinator();
         }
         bytes32 jobId = Jobs.id(terms);
-        if (commitmentOf[jobId] != Jobs.OPEN) revert JobNotOpen();
-        delete commitmentOf[jobId];
+        _lanes[_laneIn(terms, jobId)] = Jobs.CLOSED;
         _credit(terms.asset, terms.buyer, terms.budget);
         emit Cancelled(jobId, terms.budget);
     }
@@ -154,15 +154,17 @@ contract Market is Ledger, EIP712 {
     function refund(Terms calldata terms, State calldata state) external {
         bytes32 jobId = Jobs.id(terms);
         bool open = state.root == bytes32(0);
-        _expect(jobId, open ? Jobs.OPEN : Jobs.commitment(state.root, state.sum, state.settled));
+        uint256 lane = _laneIn(
+            terms, open ? jobId : Jobs.commitment(jobId, state.root, state.sum, state.settled)
+        );
         if (block.timestamp <= (open ? terms.deadline : Jobs.claimEnd(terms))) {
             revert RefundNotOpen();
         }
-        delete commitmentOf[jobId];
-        // An open job's state is not in its commitment: only what the terms say may count.
+        _lanes[lane] = Jobs.CLOSED;
+        // An open job's commitment does not cover `state`: only what the terms say may count.
         uint256 pot = !open && state.settled ? state.sum : terms.budget;
         uint256 rest = pot - claimedOf[jobId];
-        _credit(terms.asset, terms.buyer, rest);
+        if (rest != 0) _credit(terms.asset, terms.buyer, rest);
         emit Refunded(jobId, uint128(rest));
     }
 
@@ -171,27 +173,44 @@ contract Market is Ledger, EIP712 {
         return Jobs.id(terms);
     }
 
+    /// @inheritdoc IMarket
+    function commitmentOf(address buyer, uint64 nonce) external view returns (bytes32) {
+        return _lanes[Jobs.lane(buyer, nonce)];
+    }
+
+    /// @inheritdoc IMarket
+    function nextNonce(address buyer) external view returns (uint64) {
+        for (uint256 lane; lane <= type(uint16).max; ++lane) {
+            if (uint256(_lanes[Jobs.lane(buyer, uint64(lane))]) <= uint256(Jobs.CLOSED)) {
+                return (uint64(_accounts[buyer] >> 128) << 16) | uint64(lane);
+            }
+        }
+        revert LaneBusy(type(uint16).max);
+    }
+
     /// @notice EIP-712 domain separator, for signers that want to check theirs.
     // solhint-disable-next-line func-name-mixedcase
     function DOMAIN_SEPARATOR() external view returns (bytes32) {
         return _domainSeparator();
     }
 
-    /// @dev Takes the budget from the sender's credit (coins sent along first join it), and a nonce.
-    function _escrow(address asset, uint128 budget) private returns (uint64 nonce) {
-        Account storage account = _accounts[msg.sender];
-        nonce = account.nonce;
-        if (asset != address(0)) {
+    /// @dev Takes the budget from the sender's credit (coins sent along first join it), and counts
+    /// the job; returns how many the sender had posted before.
+    function _escrow(address asset, uint128 budget) private returns (uint64 jobs) {
+        uint256 account = _accounts[msg.sender];
+        jobs = uint64(account >> 128);
+        if (jobs >= MAX_JOBS) revert TooManyJobs();
+        account += 1 << 128;
+        if (asset == address(0)) {
+            uint256 available = uint128(account) + msg.value;
+            if (available < budget) revert InsufficientCredit(available, budget);
+            account = account + msg.value - budget;
+            if (msg.value != 0) emit Deposited(address(0), msg.sender, msg.value);
+        } else {
             if (msg.value != 0) revert ValueWithToken();
             _debit(asset, msg.sender, budget);
-            account.nonce = nonce + 1;
-            return nonce;
         }
-        uint256 available = account.balance + msg.value;
-        if (available < budget) revert InsufficientCredit(available, budget);
-        // One write for both fields. The supply of no native coin comes near 2^128.
-        _accounts[msg.sender] = Account(uint128(available - budget), nonce + 1);
-        if (msg.value != 0) emit Deposited(address(0), msg.sender, msg.value);
+        _accounts[msg.sender] = account;
     }
 
     /// @dev Credits every payout; returns what was paid and what must stay for later claims.
@@ -202,22 +221,29 @@ contract Market is Ledger, EIP712 {
         bytes32 separator = _domainSeparator();
         for (uint256 i; i < payouts.length; ++i) {
             Payout calldata p = payouts[i];
-            if (p.total > p.cap) revert TotalAboveCap(p.provider);
-            if (Jobs.hasConsent(p)) {
-                bytes32 digest = Types.digest(separator, Types.hashConsent(jobId, p.total));
-                if (!Signatures.isFrom(p.provider, digest, p.r, p.vs)) {
-                    revert BadConsent(p.provider);
+            (address provider, uint128 cap, uint128 total) = (p.provider, p.cap, p.total);
+            if (total > cap) revert TotalAboveCap(provider);
+            (bytes32 r, bytes32 vs) = (p.r, p.vs);
+            if (r | vs == bytes32(0)) {
+                unchecked {
+                    held += cap - total; // both sums stay within the tree's, which fits uint128
                 }
             } else {
-                held += p.cap - p.total;
+                bytes32 digest = Types.digest(separator, Types.hashConsent(jobId, total));
+                if (!Signatures.isFrom(provider, digest, r, vs)) revert BadConsent(provider);
             }
-            paid += p.total;
-            if (p.total != 0) _credit(asset, p.provider, p.total);
+            unchecked {
+                paid += total;
+            }
+            if (total != 0) _credit(asset, provider, total);
         }
     }
 
-    /// @dev Keeps a tree over the leaves that may still claim, each already paid its total.
-    function _lock(bytes32 jobId, Payout[] calldata payouts, uint128 held) private {
+    /// @dev Makes a tree over the leaves that may still claim, each already paid its total.
+    function _lock(bytes32 jobId, Payout[] calldata payouts, uint128 held)
+        private
+        returns (bytes32)
+    {
         uint256 already;
         for (uint256 i; i < payouts.length; ++i) {
             Payout calldata p = payouts[i];
@@ -228,8 +254,8 @@ contract Market is Ledger, EIP712 {
         if (already != 0) claimedOf[jobId] = already;
         SumTree.Leaf[] memory leaves = Jobs.openLeaves(payouts);
         (bytes32 root, uint128 sum) = SumTree.rootOf(leaves);
-        commitmentOf[jobId] = Jobs.commitment(root, sum, true);
         emit Locked(jobId, root, sum, held, Jobs.packLeaves(leaves));
+        return Jobs.commitment(jobId, root, sum, true);
     }
 
     function _byCoordinator(Terms calldata terms) private view returns (bytes32) {
@@ -238,8 +264,10 @@ contract Market is Ledger, EIP712 {
         return Jobs.id(terms);
     }
 
-    function _expect(bytes32 jobId, bytes32 commitment) private view {
-        if (commitmentOf[jobId] != commitment) revert StateMismatch();
+    /// @dev The job's lane, which must hold `expected`.
+    function _laneIn(Terms calldata terms, bytes32 expected) private view returns (uint256 lane) {
+        lane = Jobs.lane(terms.buyer, terms.nonce);
+        if (_lanes[lane] != expected) revert StateMismatch();
     }
 
     function _domainNameAndVersion()

@@ -11,7 +11,7 @@ _HINTS = {
     "InsufficientCredit": "deposit more coins to the market first",
     "DeadlinePassed": "the job's deadline is over; providers may claim, then the rest is refunded",
     "StateMismatch": "the job is closed or has changed; read its state again",
-    "JobNotOpen": "the job is unknown, already awarded or closed",
+    "LaneBusy": "that lane's job is not closed; take the lane that nextNonce names",
     "NotCoordinator": "sign with the coordinator's key",
     "ClaimNotOpen": "claims open when the job is settled or its deadline is over",
     "ClaimClosed": "the claim window is over",

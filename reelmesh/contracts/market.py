@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 from eth_utils.address import to_checksum_address
 
 from reelmesh.contracts import chain, events, merkle
-from reelmesh.contracts.chain import TxResult
+from reelmesh.contracts.chain import Sender, TxResult, Web3Client
 from reelmesh.contracts.client import Client
 from reelmesh.contracts.eip712 import Domain, compact_form
 from reelmesh.contracts.errors import ChainInconsistent
@@ -18,7 +19,6 @@ from reelmesh.contracts.merkle import Leaf, SumStep
 from reelmesh.contracts.state import replay
 from reelmesh.contracts.terms import (
     NATIVE,
-    OPEN_COMMITMENT,
     JobState,
     Payment,
     Phase,
@@ -47,6 +47,10 @@ class MarketClient(Client):
 
     NAME: ClassVar[str] = "Market"
 
+    def __init__(self, w3: Web3Client, address: str, sender: Sender | None = None) -> None:
+        super().__init__(w3, address, sender)
+        self._posting = asyncio.Lock()
+
     # ---- coins in and out
 
     async def deposit(self, amount: int) -> TxResult:
@@ -65,9 +69,9 @@ class MarketClient(Client):
         """An account's credit."""
         return int(await self._read("creditOf", asset, to_checksum_address(account)))
 
-    async def nonce_of(self, buyer: str) -> int:
-        """The nonce that the buyer's next job will take."""
-        return int(await self._read("nonceOf", to_checksum_address(buyer)))
+    async def next_nonce(self, buyer: str) -> int:
+        """The nonce that the buyer's next job takes in its first free lane."""
+        return int(await self._read("nextNonce", to_checksum_address(buyer)))
 
     async def token(self) -> str | None:
         """The one token that this market takes besides the native coin."""
@@ -93,7 +97,7 @@ class MarketClient(Client):
         buyer = self.sender.address
         return Terms(
             buyer=buyer,
-            nonce=await self.nonce_of(buyer),
+            nonce=await self.next_nonce(buyer),
             coordinator=coordinator,
             asset=asset,
             budget=budget,
@@ -114,8 +118,13 @@ class MarketClient(Client):
         value: int = 0,
     ) -> Posted:
         """Put `budget` in escrow; `value` wei sent along are credited to the sender first."""
-        args = (spec_hash, budget, deadline, claim_window, coordinator, asset)
-        tx = await self._send("post", *args, value=value)
+        # One at a time, or two jobs would be planned into one lane.
+        async with self._posting:
+            terms = await self.plan_post(
+                spec_hash, budget, deadline, claim_window, coordinator, asset
+            )
+            args = (spec_hash, budget, deadline, claim_window, coordinator, asset, terms.lane)
+            tx = await self._send("post", *args, value=value)
         for event in self.events_of(tx):
             if isinstance(event, events.JobPosted):
                 return Posted(event.job_id, event.terms, tx)
@@ -196,8 +205,11 @@ class MarketClient(Client):
                 at_block = int(await self.w3.eth.block_number)
         logs = await self._logs(from_block, at_block, [None, job_id])
         state = replay(job_id, at_block, [events.from_log(log) for log in logs])
-        slot = bytes(await self._read("commitmentOf", job_id, block=at_block))
-        if slot != _expected_slot(state):
+        if state.terms is None:
+            return state
+        key = (state.terms.buyer, state.terms.nonce)
+        slot = bytes(await self._read("commitmentOf", *key, block=at_block))
+        if not _agrees(state, slot):
             raise ChainInconsistent(
                 f"events and state of job 0x{job_id.hex()} disagree at block {at_block}",
                 "the RPC endpoint may be catching up: try again",
@@ -224,9 +236,12 @@ class MarketClient(Client):
         ]
 
 
-def _expected_slot(state: JobState) -> bytes:
+def _agrees(state: JobState, slot: bytes) -> bool:
+    """Whether a job's lane holds what its events say; once closed, it may hold any later job."""
     if state.phase is Phase.OPEN:
-        return OPEN_COMMITMENT
-    if state.phase in (Phase.AWARDED, Phase.LOCKED):
-        return commitment(state.root, state.total, state.phase is Phase.LOCKED)
-    return bytes(32)
+        return slot == state.job_id
+    settled = state.phase is Phase.LOCKED
+    committed = commitment(state.job_id, state.root, state.total, settled)
+    if settled or state.phase is Phase.AWARDED:
+        return slot == committed
+    return slot not in (state.job_id, committed)

@@ -18,7 +18,7 @@ NATIVE: Final = "0x0000000000000000000000000000000000000000"
 MAX_DURATION_S: Final = 90 * 86_400
 MAX_CLAIM_WINDOW_S: Final = 30 * 86_400
 TERMS_ABI: Final = "(address,uint64,address,address,uint128,uint64,uint64,bytes32)"
-OPEN_COMMITMENT: Final = (1).to_bytes(32, "big")
+LANE_BITS: Final = 16
 _LIMITS: Final = {"nonce": 64, "budget": 128, "deadline": 64, "claim_window": 64}
 
 
@@ -31,7 +31,8 @@ class Terms:
     """What a buyer fixes when it posts a job; see contracts/src/interfaces/IMarket.sol.
 
     Addresses are EIP-55 checksummed; budget is in the asset's smallest unit; deadline is Unix time
-    in seconds, inclusive; claim_window is in seconds; spec_hash has 32 bytes. Raises BadTerms.
+    in seconds, inclusive; claim_window is in seconds; spec_hash has 32 bytes; nonce is the buyer's
+    count of jobs and, in its low 16 bits, the job's lane. Raises BadTerms.
     """
 
     buyer: str
@@ -66,6 +67,11 @@ class Terms:
             self.claim_window,
             self.spec_hash,
         )
+
+    @property
+    def lane(self) -> int:
+        """Which of its buyer's lanes (storage slots) the job takes, 0..65535."""
+        return self.nonce % (1 << LANE_BITS)
 
     @property
     def claim_end(self) -> int:
@@ -128,6 +134,7 @@ class JobState:
         return 0 if self.terms is None else self.terms.budget - self.paid - self.refunded
 
 
-def commitment(root: bytes, total: int, settled: bool) -> bytes:
-    """What a job's slot holds once something is awarded: keccak256(abi.encode(State))."""
-    return bytes(keccak(abi_encode(["bytes32", "uint128", "bool"], [root, total, settled])))
+def commitment(job_id: bytes, root: bytes, total: int, settled: bool) -> bytes:
+    """What an awarded job's lane holds: keccak256(abi.encode(job id, State)), 32 bytes."""
+    kinds = ["bytes32", "bytes32", "uint128", "bool"]
+    return bytes(keccak(abi_encode(kinds, [job_id, root, total, settled])))

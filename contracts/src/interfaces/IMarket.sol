@@ -8,7 +8,7 @@ import {SumTree} from "../libraries/SumTree.sol";
 struct Terms {
     /// Who pays, and whom every refund goes to.
     address buyer;
-    /// The buyer's number for this job; never used twice.
+    /// The buyer's number for this job, never used twice: its count of jobs, then 16 bits of lane.
     uint64 nonce;
     /// Who awards and settles, and whose key signs vouchers. May be the buyer.
     address coordinator;
@@ -96,7 +96,8 @@ interface IMarket {
     error BadClaimWindow(uint256 claimWindow);
     error NotCoordinator();
     error NotBuyerOrCoordinator();
-    error JobNotOpen();
+    error LaneBusy(uint16 lane);
+    error TooManyJobs();
     error StateMismatch();
     error EmptyRoot();
     error SumAboveBudget(uint256 sum, uint256 budget);
@@ -121,6 +122,8 @@ interface IMarket {
     function withdraw(address asset, uint256 amount, address to) external;
 
     /// @notice Puts `budget` of the sender's credit in escrow; coins sent along are credited first.
+    /// @param lane Which of the sender's 65536 lanes the job takes: one whose last job is closed.
+    /// A lane that was used before is cheaper. `nextNonce` names the first free one.
     /// @return jobId Hash of the terms: see `jobIdOf`.
     function post(
         bytes32 specHash,
@@ -128,7 +131,8 @@ interface IMarket {
         uint64 deadline,
         uint64 claimWindow,
         address coordinator,
-        address asset
+        address asset,
+        uint16 lane
     ) external payable returns (bytes32 jobId);
 
     /// @notice Coordinator, up to the deadline: commits who may earn how much at most.
@@ -174,14 +178,16 @@ interface IMarket {
     /// @notice Credit of `account` in `asset` (address(0): native coin).
     function creditOf(address asset, address account) external view returns (uint256);
 
-    /// @notice The nonce that the next job of `buyer` will take.
-    function nonceOf(address buyer) external view returns (uint64);
+    /// @notice The nonce that the next job of `buyer` takes if it is posted to its first free lane,
+    /// which is the nonce's low 16 bits.
+    function nextNonce(address buyer) external view returns (uint64);
 
     /// @notice keccak256(abi.encode(chain id, this market, terms)).
     function jobIdOf(Terms calldata terms) external view returns (bytes32);
 
-    /// @notice Zero: unknown or closed. One: open. Otherwise keccak256(abi.encode(State)).
-    function commitmentOf(bytes32 jobId) external view returns (bytes32);
+    /// @notice What the lane of that nonce holds. Zero: never used. One: its last job is closed. A
+    /// job id: that job is open. Otherwise keccak256(abi.encode(job id, State)).
+    function commitmentOf(address buyer, uint64 nonce) external view returns (bytes32);
 
     /// @notice Paid to `provider` by claims, and by a settlement that it did not consent to.
     function paidOf(bytes32 jobId, address provider) external view returns (uint256);

@@ -6,18 +6,39 @@ import {SumTree} from "./SumTree.sol";
 
 /// @title What a job's slot commits to, and checks on lists of awards.
 library Jobs {
-    /// @notice The slot of a job that was posted and has no award yet.
-    bytes32 internal constant OPEN = bytes32(uint256(1));
+    /// @notice What a lane holds whose last job is closed. Not zero: overwriting it is cheap.
+    bytes32 internal constant CLOSED = bytes32(uint256(1));
 
     /// @notice The id binds every term, the chain and the market: a signature over it is good for
     /// this job alone, also after a reorganisation gives the same nonce to another post.
-    function id(Terms memory terms) internal view returns (bytes32) {
+    function id(Terms calldata terms) internal view returns (bytes32 jobId) {
+        assembly ("memory-safe") {
+            let m := mload(0x40) // ten words of free memory, left free
+            mstore(m, chainid())
+            mstore(add(m, 0x20), address())
+            // Stray high bits in a field make another id, which no job has.
+            calldatacopy(add(m, 0x40), terms, 0x100)
+            jobId := keccak256(m, 0x140)
+        }
+    }
+
+    /// @notice Same, for the terms of a job that is being posted.
+    function idOf(Terms memory terms) internal view returns (bytes32) {
         return keccak256(abi.encode(block.chainid, address(this), terms));
     }
 
-    /// @notice keccak256(abi.encode(State)).
-    function commitment(bytes32 root, uint128 sum, bool settled) internal pure returns (bytes32) {
-        return keccak256(abi.encode(root, sum, settled));
+    /// @notice Where a job's commitment stands: its buyer, and the low 16 bits of its nonce.
+    function lane(address buyer, uint64 nonce) internal pure returns (uint256) {
+        return (uint256(uint160(buyer)) << 16) | uint16(nonce);
+    }
+
+    /// @notice keccak256(abi.encode(job id, State)): what the lane of an awarded job holds.
+    function commitment(bytes32 jobId, bytes32 root, uint128 sum, bool settled)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(jobId, root, sum, settled));
     }
 
     /// @notice Last second at which a provider may claim.
@@ -31,24 +52,33 @@ library Jobs {
 
     /// @notice Root and sum of the payouts' leaves.
     function rootOf(Payout[] calldata payouts) internal pure returns (bytes32, uint128) {
-        bytes32[] memory hashes = new bytes32[](payouts.length);
-        uint128[] memory caps = new uint128[](payouts.length);
+        uint256 n = payouts.length;
+        uint256[] memory nodes = SumTree.room(n);
         address last;
-        for (uint256 i; i < payouts.length; ++i) {
+        for (uint256 i; i < n; ++i) {
             Payout calldata p = payouts[i];
-            if (p.provider <= last) revert SumTree.UnsortedLeaves();
-            last = p.provider;
-            hashes[i] = SumTree.hashLeaf(last, p.cap);
-            caps[i] = p.cap;
+            address provider = p.provider;
+            if (provider <= last) revert SumTree.UnsortedLeaves();
+            last = provider;
+            SumTree.setLeaf(nodes, i, provider, p.cap);
         }
-        return SumTree.reduce(hashes, caps, payouts.length);
+        return SumTree.reduce(nodes, n);
     }
 
-    /// @notice provider ‖ uint128 total, for every payout.
+    /// @notice provider ‖ uint128 total, for every payout; both were checked to be in range.
     function packTotals(Payout[] calldata payouts) internal pure returns (bytes memory packed) {
         packed = new bytes(payouts.length * 36);
-        for (uint256 i; i < payouts.length; ++i) {
-            _put(packed, i, payouts[i].provider, payouts[i].total);
+        assembly ("memory-safe") {
+            let from := payouts.offset
+            let to := add(packed, 0x20)
+            for { let end := add(from, mul(payouts.length, 0xa0)) } lt(from, end) {} {
+                // As in `_put`; a payout is five words: provider, cap, total, r, vs.
+                let total := calldataload(add(from, 0x40))
+                mstore(add(to, 4), total)
+                mstore(to, or(shl(96, calldataload(from)), shr(32, total)))
+                from := add(from, 0xa0)
+                to := add(to, 36)
+            }
         }
     }
 

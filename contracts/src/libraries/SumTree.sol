@@ -27,37 +27,15 @@ library SumTree {
     /// @notice Root and sum of `leaves`.
     function rootOf(Leaf[] memory leaves) internal pure returns (bytes32 root, uint128 sum) {
         uint256 n = leaves.length;
-        bytes32[] memory hashes = new bytes32[](n);
-        uint128[] memory sums = new uint128[](n);
+        uint256[] memory nodes = room(n);
         address last;
         for (uint256 i; i < n; ++i) {
             Leaf memory leaf = leaves[i];
             if (leaf.provider <= last) revert UnsortedLeaves();
             last = leaf.provider;
-            hashes[i] = hashLeaf(leaf.provider, leaf.cap);
-            sums[i] = leaf.cap;
+            setLeaf(nodes, i, leaf.provider, leaf.cap);
         }
-        return reduce(hashes, sums, n);
-    }
-
-    /// @notice Folds the first `n` hashed leaves into root and sum; overwrites both arrays.
-    function reduce(bytes32[] memory hashes, uint128[] memory sums, uint256 n)
-        internal
-        pure
-        returns (bytes32, uint128)
-    {
-        if (n == 0) revert EmptyTree();
-        while (n > 1) {
-            uint256 half = n >> 1;
-            for (uint256 i; i < half; ++i) {
-                uint256 left = i << 1;
-                (hashes[i], sums[i]) =
-                    join(hashes[left], sums[left], hashes[left + 1], sums[left + 1]);
-            }
-            if (n & 1 == 1) (hashes[half], sums[half]) = (hashes[n - 1], sums[n - 1]);
-            n = half + (n & 1);
-        }
-        return (hashes[0], sums[0]);
+        return reduce(nodes, n);
     }
 
     /// @notice Root and sum that `proof` leads to from a leaf.
@@ -66,41 +44,76 @@ library SumTree {
         pure
         returns (bytes32 root, uint128 sum)
     {
-        (root, sum) = (hashLeaf(leaf.provider, leaf.cap), leaf.cap);
+        uint256[] memory nodes = room(2);
+        setLeaf(nodes, 0, leaf.provider, leaf.cap);
+        (root, sum) = (bytes32(nodes[0]), leaf.cap);
         for (uint256 i; i < proof.length; ++i) {
             Step calldata s = proof[i];
-            (root, sum) = s.left ? join(s.hash, s.sum, root, sum) : join(root, sum, s.hash, s.sum);
+            (uint256 own, uint256 other) = s.left ? (2, 0) : (0, 2);
+            (nodes[own], nodes[own + 1]) = (uint256(root), sum);
+            (nodes[other], nodes[other + 1]) = (uint256(s.hash), s.sum);
+            (root, sum) = reduce(nodes, 2);
         }
     }
 
-    function hashLeaf(address provider, uint128 cap) internal pure returns (bytes32 digest) {
-        // 1 + 20 + 16 bytes: 00 ‖ provider ‖ cap, in the scratch space.
-        assembly ("memory-safe") {
-            mstore(0x00, shl(88, shr(96, shl(96, provider))))
-            mstore(0x15, shl(128, cap))
-            digest := keccak256(0x00, 0x25)
-        }
+    /// @notice Room for `n` leaves: node i's hash stands at 2i and its sum at 2i + 1.
+    function room(uint256 n) internal pure returns (uint256[] memory) {
+        if (n == 0) revert EmptyTree();
+        return new uint256[](2 * n);
     }
 
-    function join(bytes32 leftHash, uint128 leftSum, bytes32 rightHash, uint128 rightSum)
+    /// @notice Writes leaf `i` < n into `room(n)`.
+    function setLeaf(uint256[] memory nodes, uint256 i, address provider, uint128 cap)
         internal
         pure
-        returns (bytes32 digest, uint128 sum)
     {
-        unchecked {
-            uint256 wide = uint256(leftSum) + rightSum;
-            if (wide > type(uint128).max) revert SumOverflow();
-            sum = uint128(wide);
-        }
-        // 1 + 32 + 16 + 32 + 16 bytes in free memory, which is left free.
         assembly ("memory-safe") {
-            let m := mload(0x40)
-            mstore8(m, 0x01)
-            mstore(add(m, 0x01), leftHash)
-            mstore(add(m, 0x21), shl(128, leftSum))
-            mstore(add(m, 0x31), rightHash)
-            mstore(add(m, 0x51), shl(128, rightSum))
-            digest := keccak256(m, 0x61)
+            // 1 + 20 + 16 bytes in the scratch space: 00, provider, cap.
+            mstore(0x00, shl(88, shr(96, shl(96, provider))))
+            mstore(0x15, shl(128, cap))
+            let at := add(add(nodes, 0x20), shl(6, i))
+            mstore(at, keccak256(0x00, 0x25))
+            mstore(add(at, 0x20), shr(128, shl(128, cap)))
         }
+    }
+
+    /// @notice Folds the first `n` >= 1 nodes, in place, into root and sum.
+    function reduce(uint256[] memory nodes, uint256 n)
+        internal
+        pure
+        returns (bytes32 root, uint128 sum)
+    {
+        uint256 carries;
+        assembly ("memory-safe") {
+            let base := add(nodes, 0x20)
+            let m := mload(0x40) // 97 bytes of free memory, left free
+            mstore8(m, 0x01)
+            for {} gt(n, 1) {} {
+                let to := base
+                let from := base
+                let end := add(base, shl(6, and(n, not(1))))
+                for {} lt(from, end) {} {
+                    // 01, left hash, left sum, right hash, right sum
+                    mstore(add(m, 0x01), mload(from))
+                    mstore(add(m, 0x21), shl(128, mload(add(from, 0x20))))
+                    mstore(add(m, 0x31), mload(add(from, 0x40)))
+                    mstore(add(m, 0x51), shl(128, mload(add(from, 0x60))))
+                    let total := add(mload(add(from, 0x20)), mload(add(from, 0x60)))
+                    carries := or(carries, shr(128, total))
+                    mstore(to, keccak256(m, 0x61))
+                    mstore(add(to, 0x20), total)
+                    to := add(to, 0x40)
+                    from := add(from, 0x80)
+                }
+                if and(n, 1) {
+                    mstore(to, mload(from))
+                    mstore(add(to, 0x20), mload(add(from, 0x20)))
+                }
+                n := shr(1, add(n, 1))
+            }
+            root := mload(base)
+            sum := mload(add(base, 0x20))
+        }
+        if (carries != 0) revert SumOverflow();
     }
 }

@@ -40,8 +40,14 @@ library Types {
     }
 
     /// @notice The 32 bytes that are signed (EIP-712).
-    function digest(bytes32 separator, bytes32 structHash) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+    function digest(bytes32 separator, bytes32 structHash) internal pure returns (bytes32 signed) {
+        assembly ("memory-safe") {
+            let m := mload(0x40) // 66 bytes of free memory, left free
+            mstore(m, shl(240, 0x1901))
+            mstore(add(m, 0x02), separator)
+            mstore(add(m, 0x22), structHash)
+            signed := keccak256(m, 0x42)
+        }
     }
 
     function hashVoucher(bytes32 jobId, address provider, uint128 amount)
@@ -52,8 +58,15 @@ library Types {
         return keccak256(abi.encode(VOUCHER_TYPEHASH, jobId, provider, amount));
     }
 
-    function hashConsent(bytes32 jobId, uint128 total) internal pure returns (bytes32) {
-        return keccak256(abi.encode(CONSENT_TYPEHASH, jobId, total));
+    function hashConsent(bytes32 jobId, uint128 total) internal pure returns (bytes32 hash) {
+        bytes32 typeHash = CONSENT_TYPEHASH;
+        assembly ("memory-safe") {
+            let m := mload(0x40) // 96 bytes of free memory, left free
+            mstore(m, typeHash)
+            mstore(add(m, 0x20), jobId)
+            mstore(add(m, 0x40), shr(128, shl(128, total)))
+            hash := keccak256(m, 0x60)
+        }
     }
 
     function hashNodeBinding(address operator, uint256 nonce) internal pure returns (bytes32) {
