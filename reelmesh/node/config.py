@@ -181,12 +181,8 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def to_toml(values: dict[str, object]) -> str:
-    """Render a dict of scalars, lists of scalars and (nested) tables of them as TOML.
-
-    JSON's strings, numbers, booleans and flat lists are TOML's as well, except that JSON escapes
-    DEL and lone surrogates differently; neither occurs in paths, URLs and addresses.
-    """
-    flat = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    """Render a dict of scalars, lists of scalars and (nested) tables of them as TOML."""
+    flat = [f"{k} = {_value(v)}" for k, v in values.items() if not isinstance(v, dict)]
     lines = [line for line in flat if not line.endswith("= null")]
     for name, table in values.items():
         if isinstance(table, dict) and table:
@@ -194,8 +190,13 @@ def to_toml(values: dict[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _value(value: object) -> str:
+    """JSON's strings, numbers, booleans and flat lists are TOML's as well, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _table(name: str, table: dict[str, object]) -> list[str]:
-    flat = [f"{k} = {json.dumps(v)}" for k, v in table.items() if not isinstance(v, dict)]
+    flat = [f"{k} = {_value(v)}" for k, v in table.items() if not isinstance(v, dict)]
     lines = [f"[{name}]", *flat] if flat else []
     for key, inner in table.items():
         if isinstance(inner, dict):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from reelmesh import __version__
@@ -77,25 +76,22 @@ def run(arguments: list[str] | None = None) -> None:
 
 def outcome(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
-    as_json = "--json" in arguments
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="reelmesh")
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except ReelmeshError as error:
-        print_error(error, as_json=as_json)
+        print_error(error, as_json="--json" in arguments)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence, shown as what it is
+        # The parser's own errors (unknown option, missing argument) know how to show themselves.
+        if (show := getattr(error, "show", None)) is not None:
+            show()
+            return int(getattr(error, "exit_code", 2))
         print_defect(error)
         return 70
