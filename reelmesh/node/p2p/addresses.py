@@ -47,6 +47,28 @@ def parse_listen_address(text: str) -> Multiaddr:
     return address
 
 
+def dialable(listen: Multiaddr) -> list[str]:
+    """What peers may dial for an address listened on: all-interfaces becomes real addresses."""
+    text = str(listen)
+    if text.startswith("/ip4/0.0.0.0/"):
+        port = text.removeprefix("/ip4/0.0.0.0/")
+        own = _default_route_address() or "127.0.0.1"
+        return [f"/ip4/{ip}/{port}" for ip in dict.fromkeys((own, "127.0.0.1"))]
+    if text.startswith("/ip6/::/"):
+        return [text.replace("/ip6/::/", "/ip6/::1/", 1)]
+    return [text]
+
+
+def _default_route_address() -> str | None:
+    """This machine's IPv4 address towards the world; connecting a UDP socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
 def check_port_free(address: Multiaddr) -> None:
     """Raise ListenFailed when a fixed port is taken or the address is not this machine's.
 

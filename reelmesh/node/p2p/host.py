@@ -19,7 +19,12 @@ import structlog
 import trio
 from multiaddr import Multiaddr
 
-from reelmesh.node.p2p.addresses import check_port_free, parse_listen_address, parse_peer_address
+from reelmesh.node.p2p.addresses import (
+    check_port_free,
+    dialable,
+    parse_listen_address,
+    parse_peer_address,
+)
 from reelmesh.node.p2p.bridge import TrioBridge
 from reelmesh.node.p2p.errors import HostDown, MessageTooLarge
 from reelmesh.node.p2p.metrics import Metrics
@@ -96,6 +101,7 @@ class P2PHost:
         self._peer_events: dict[str, asyncio.Event] = {}
         self._connected: set[str] = set()
         self.metrics = Metrics()
+        self._periodic: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self.on_crash: list[Callable[[BaseException], None]] = []
         self.on_peer: list[Callable[[str], object]] = []
 
@@ -106,8 +112,11 @@ class P2PHost:
 
     @property
     def addrs(self) -> list[str]:
-        """Full multiaddrs with /p2p/…, once started. 0.0.0.0 is given as it was asked for."""
-        return [f"{address}/p2p/{self.peer_id}" for address in self._listen]
+        """Full multiaddrs with /p2p/…, once started; the one that others should dial first.
+
+        0.0.0.0 stands for this machine's address on its default route, then for the loopback.
+        """
+        return [f"{a}/p2p/{self.peer_id}" for listen in self._listen for a in dialable(listen)]
 
     @property
     def is_up(self) -> bool:
@@ -128,6 +137,10 @@ class P2PHost:
         await asyncio.to_thread(_import_stack)
         await self._launch()
         self._supervisor = asyncio.create_task(self._supervise(), name="p2p-supervisor")
+        for topic, entry in self._topics.items():
+            entry.task = entry.task or asyncio.create_task(self._pump(topic, entry))
+        for every_s, action in self._periodic:
+            self._spawn(self._repeat(every_s, action))
         log.info("p2p_started", peer=self.peer_id, addrs=self.addrs)
 
     async def stop(self) -> None:
@@ -157,7 +170,10 @@ class P2PHost:
     async def keep_connected(self, addr: str, seconds: float = FOREVER_S) -> None:
         """Stay connected to a peer: dial now and after every loss, with back-off, for a while."""
         full = str(_full(addr))
+        self._kept.pop(full, None)
         self._kept[full] = time.monotonic() + seconds
+        if len(self._kept) > self._settings.max_kept:
+            del self._kept[min(self._kept, key=self._kept.__getitem__)]
         bridge, stack = self._running()
         await self._keep(bridge, stack, full)
 
@@ -167,10 +183,9 @@ class P2PHost:
         bridge, stack = self._running()
         await bridge.call(stack.disconnect, peer_id)
 
-    async def peers(self) -> list[str]:
+    def peers(self) -> list[str]:
         """Peer ids connected now."""
-        bridge, stack = self._running()
-        return await bridge.call(stack.peers)
+        return sorted(self._connected)
 
     async def subscribers(self, topic: str) -> list[str]:
         """Connected peers that gossip on a topic will reach directly."""
@@ -195,10 +210,10 @@ class P2PHost:
         bridge, stack = self._running()
         await bridge.call(stack.publish, topic, data)
 
-    async def subscribe(
+    def subscribe(
         self, topic: str, handler: MessageHandler, validate: Validator | None = None
     ) -> None:
-        """Hear a topic. Messages over the queue's bound are dropped, the newest first.
+        """Hear a topic, now or from `start` on. What a slow handler leaves queued is bounded.
 
         Args:
             handler: Runs on the asyncio loop, one message at a time; may raise (it is logged).
@@ -209,11 +224,12 @@ class P2PHost:
             raise ValueError(f"{topic} has a handler already")
         entry = _Topic(handler, validate or _accept, self._settings.handler_queue)
         self._topics[topic] = entry
-        entry.task = asyncio.create_task(self._pump(topic, entry), name=f"p2p-{topic}")
+        if self._supervisor is not None:
+            entry.task = asyncio.create_task(self._pump(topic, entry))
         if self._stack is not None and self._bridge is not None and self._up.is_set():
-            await self._bridge.call(self._stack.subscribe, topic, entry.validator)
+            self._spawn(self._bridge.call(self._stack.subscribe, topic, entry.validator))
 
-    async def serve(
+    def serve(
         self,
         protocol: str,
         handler: RequestHandler,
@@ -230,7 +246,13 @@ class P2PHost:
         )
         self._protocols[protocol] = entry
         if self._stack is not None and self._bridge is not None and self._up.is_set():
-            await self._install(self._bridge, self._stack, protocol, entry)
+            self._spawn(self._install(self._bridge, self._stack, protocol, entry))
+
+    def every(self, every_s: float, action: Callable[[], Awaitable[None]]) -> None:
+        """Run `action` again and again from `start` to `stop`; it may raise (it is logged)."""
+        self._periodic.append((every_s, action))
+        if self._supervisor is not None:
+            self._spawn(self._repeat(every_s, action))
 
     async def request(
         self,
@@ -366,6 +388,11 @@ class P2PHost:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _repeat(self, every_s: float, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            await _logged(action())
+
     async def _pump(self, topic: str, entry: _Topic) -> None:
         while True:
             origin, data = await entry.queue.get()
@@ -380,7 +407,7 @@ async def _logged(coroutine: Awaitable[None]) -> None:
     try:
         await coroutine
     except Exception as exc:
-        log.warning("peer_callback_failed", error=repr(exc)[:200])
+        log.warning("p2p_callback_failed", error=repr(exc)[:200])
 
 
 async def _as_coroutine(handler: RequestHandler, peer: str, data: bytes) -> bytes:

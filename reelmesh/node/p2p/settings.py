@@ -16,6 +16,7 @@ class P2PSettings:
     max_connections: int = 256
     max_connections_per_ip: int = 64
     max_connections_per_peer: int = 3
+    max_kept: int = 128
     handshake_s: float = 5.0
     dial_s: float = 5.0
 

@@ -174,10 +174,6 @@ class Stack:
         self._kept.pop(peer, None)
         await hardening.disconnect(self.swarm, ID.from_string(peer))
 
-    async def peers(self) -> list[str]:
-        """The peers connected now."""
-        return [str(p) for p, connections in self.swarm.connections.items() if connections]
-
     async def subscribers(self, topic: str) -> list[str]:
         """The connected peers known to be subscribed to a topic and reachable by gossip."""
         members = self.pubsub.peer_topics.get(topic, set())
