@@ -1,6 +1,7 @@
 """One byte string for one value: RFC 8785 (JSON Canonicalization Scheme), and its sha256.
 
 Integers beyond ±(2**53 - 1) have no exact place in JSON's numbers; they travel as decimal strings.
+A float that JSON writes as such an integer is refused: reading it back would make it a string.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from reelmesh.scheduler.ids import ArtifactId
 
 _MAX_SAFE = 2**53 - 1
 _MAX_DEPTH = 64
+_FIRST_EXPONENT = 1e21
+"""From here on ECMAScript, and so RFC 8785, writes floats with an exponent."""
 
 
 class NotCanonical(ReelmeshError):
@@ -44,7 +47,11 @@ def _plain(value: object, depth: int) -> object:
         return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, bool) or value is None or isinstance(value, float):
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, float):
+        if _MAX_SAFE < abs(value) < _FIRST_EXPONENT:
+            raise NotCanonical("The value is a float beyond 2**53 - 1; give it as an integer")
         return value
     if isinstance(value, str):
         return str(value)

@@ -121,10 +121,12 @@ def _offer(draw: st.DrawFn, number: int) -> ProviderOffer:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     tasks = draw(_tasks())
-    offers = tuple(draw(_offer(number)) for number in range(draw(st.integers(0, 5))))
+    bidders = draw(st.integers(0, 5))
+    offers = tuple(draw(_offer(number)) for number in range(bidders))
     by_stage = {stage: Wei(draw(st.integers(1, 15_000))) for stage in STAGES}
     out: dict[SubtaskId, set[NodeAddress]] = {}
-    if offers and draw(st.booleans()):
+    one_failed: bool = draw(st.booleans())
+    if offers and one_failed:
         task = draw(st.sampled_from(tasks))
         out[task.id] = {draw(st.sampled_from(offers)).provider}
     return World(

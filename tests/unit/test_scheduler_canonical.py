@@ -34,7 +34,9 @@ def test_integers_that_json_cannot_hold_are_decimal_strings() -> None:
     )
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), {1: 2}, {"a": b"x"}, {2.5}, "\ud800"])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), 2.0**53, {1: 2}, {"a": b"x"}, {2.5}, "\ud800"]
+)
 def test_what_json_has_not_is_refused(bad: object) -> None:
     with pytest.raises(NotCanonical):
         canonical(bad)
