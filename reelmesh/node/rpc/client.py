@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -51,14 +51,10 @@ class ProgressStream:
 
     async def report(self, report: work_pb2.ProgressReport) -> work_pb2.ProgressReply:
         """Send one report and wait for its answer; raises as the client's calls do."""
-        try:
+        with _typed_errors():
             async with asyncio.timeout(self._limits.call_s):
-                await self._call.write(report)
+                await _write(self._call, report)
                 reply = await self._call.read()
-        except (TimeoutError, asyncio.InvalidStateError) as error:
-            raise Unreachable("the coordinator does not answer", "it is tried again") from error
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
         if reply is grpc.aio.EOF:
             raise await _why_ended(self._call)
         return cast("work_pb2.ProgressReply", reply)
@@ -208,11 +204,10 @@ class WorkClient:
                     ahead -= 1
                 await self._send(call, work_pb2.DeliverRequest(chunk=chunk))
                 ahead += 1
-            await call.done_writing()
+            with _typed_errors():
+                await call.done_writing()
             while not await self._answer(call, on_reply):
                 pass
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
         finally:
             call.cancel()
 
@@ -224,25 +219,15 @@ class WorkClient:
         return bool(reply.complete)
 
     async def _send(self, call: grpc.aio.StreamStreamCall[Any, Any], message: Any) -> None:
-        try:
+        with _typed_errors():
             async with asyncio.timeout(self.limits.chunk_s):
-                await call.write(message)
-        except TimeoutError:
-            raise Unreachable("the coordinator takes no more bytes", "it is tried again") from None
-        except (asyncio.InvalidStateError, grpc.aio.UsageError):
-            raise await _why_ended(call) from None
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+                await _write(call, message)
 
     async def _read(self, call: Any) -> Any:
         """The next answer, None at the end of a stream that ended well."""
-        try:
+        with _typed_errors():
             async with asyncio.timeout(self.limits.chunk_s):
                 message = await call.read()
-        except TimeoutError:
-            raise Unreachable("the coordinator went quiet", "it is tried again") from None
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
         return None if message is grpc.aio.EOF else message
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -267,10 +252,35 @@ class _Lazy(Awaitable[T]):
 
 
 async def _typed(call: Awaitable[T]) -> T:
-    try:
+    with _typed_errors():
         return await call
+
+
+async def _write(call: grpc.aio.StreamStreamCall[Any, Any], message: Any) -> None:
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:  # the other side ended the stream, and said why
+        raise await _why_ended(call) from None
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Whatever a call raises, as one of ours."""
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+    except TimeoutError as error:
+        raise Unreachable("the coordinator went quiet", "it is tried again") from error
+    except grpc.aio.UsageError as error:
+        raise Unreachable("the connection was closed", "it is tried again") from error
+    except asyncio.CancelledError:
+        # gRPC also cancels whoever waits on a channel that is closed: that is not our own task
+        # being told to stop.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unreachable("the connection was closed", "it is tried again") from None
 
 
 async def _why_ended(call: Any) -> Exception:

@@ -1,0 +1,192 @@
+"""Slots at work: each lane owns one worker and takes leases from the open jobs in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from reelmesh.errors import PeerError
+from reelmesh.node.logging import get_logger
+from reelmesh.node.provider.ledger import BadVoucher, Unpaid
+from reelmesh.node.provider.session import BadTotal, JobSession
+from reelmesh.node.provider.state import ProviderState, TaskRecord
+from reelmesh.node.provider.work import Kit, LeaseRun
+from reelmesh.node.rpc.errors import CallTimedOut, Refused, Unreachable
+from reelmesh.proto import work_pb2
+
+log = get_logger(__name__)
+
+_LONG_WAIT_MS = 15_000
+_SHORT_WAIT_MS = 500
+_LEAST_TURN_S = 0.2
+_FATAL = frozenset({"not_awarded", "permission_denied", "not_found", "bad_certificate"})
+
+
+class Board:
+    """The jobs that may have work, over all lanes."""
+
+    def __init__(self, vanish_ms: int, clock_ms: Callable[[], int]) -> None:
+        self._vanish_ms = vanish_ms
+        self._clock_ms = clock_ms
+        self._jobs: dict[str, JobSession] = {}
+        self._changed = asyncio.Condition()
+        self._turn = 0
+
+    async def add(self, job: JobSession) -> None:
+        """A job was awarded, or found again after a restart."""
+        async with self._changed:
+            self._jobs[job.record.job_id] = job
+            self._changed.notify_all()
+
+    def get(self, job_id: str) -> JobSession | None:
+        """The session of a job, if it is on the board."""
+        return self._jobs.get(job_id)
+
+    def working(self) -> list[JobSession]:
+        """Jobs that leases are asked of."""
+        return [job for job in self._jobs.values() if job.working]
+
+    def all(self) -> list[JobSession]:
+        """Every job on the board, also those that only pay is awaited from."""
+        return list(self._jobs.values())
+
+    def drop(self, job_id: str) -> JobSession | None:
+        """Take a job off the board."""
+        return self._jobs.pop(job_id, None)
+
+    async def next(self) -> JobSession:
+        """The next job in turn; waits while there is none."""
+        async with self._changed:
+            await self._changed.wait_for(self.working)
+        jobs = self.working()
+        self._turn += 1
+        return jobs[self._turn % len(jobs)]
+
+    def wait_ms(self) -> int:
+        """How long a lease call may be held open: briefly while another job might have work."""
+        return _LONG_WAIT_MS if len(self.working()) <= 1 else _SHORT_WAIT_MS
+
+    def vanished(self, job: JobSession) -> bool:
+        """Whether a coordinator has been silent for too long."""
+        since = job.silent_since_ms
+        return since is not None and self._clock_ms() - since > self._vanish_ms
+
+
+class Lane:
+    """One slot.
+
+    Args:
+        stopped: Called when a job gives no more work, so that its pay is looked after.
+        resident: The stages whose model is loaded.
+        failed: Called with a stage and the MiB it needed when a run went out of memory.
+
+    Attributes:
+        run: The lease in hand.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        kit: Kit,
+        state: ProviderState,
+        clock_ms: Callable[[], int],
+        stopped: Callable[[JobSession], Awaitable[None]],
+        resident: Callable[[], list[str]],
+        failed: Callable[[str, int], None],
+    ) -> None:
+        self._board = board
+        self._kit = kit
+        self._state = state
+        self._clock_ms = clock_ms
+        self._stopped = stopped
+        self._resident = resident
+        self._failed = failed
+        self.run: LeaseRun | None = None
+
+    async def serve(self) -> None:
+        """Work until cancelled."""
+        while True:
+            job = await self._board.next()
+            began = time.monotonic()
+            try:
+                reply = await job.lease(self._board.wait_ms(), self._resident())
+                await self._handle(job, reply)
+            except (Unreachable, CallTimedOut):
+                if self._board.vanished(job):
+                    await self._stop(job, "coordinator_vanished")
+            except Refused as error:
+                log.warning("lease_refused", job=job.record.job_id, reason=error.reason)
+                if error.reason in _FATAL:
+                    await self._stop(job, error.reason)
+            except (Unpaid, BadVoucher, BadTotal) as error:
+                log.warning("job_left", job=job.record.job_id, why=error.message)
+                await self._stop(job, "unpaid")
+            except PeerError as error:
+                log.warning("coordinator_misbehaves", job=job.record.job_id, why=error.message)
+            except Exception:
+                # nothing that one coordinator says may end the node
+                log.exception("lane_failed", job=job.record.job_id)
+                await self._stop(job, "internal")
+            # an answer that comes at once, again and again, must not become a busy loop
+            if time.monotonic() - began < _LEAST_TURN_S:
+                await asyncio.sleep(_LEAST_TURN_S)
+
+    async def _handle(self, job: JobSession, reply: work_pb2.LeaseReply) -> None:
+        match reply.WhichOneof("what"):
+            case "grant":
+                await self._work(job, reply.grant)
+            case "settlement":
+                total = await job.agree(reply.settlement)
+                log.info("agreed_to_total", job=job.record.job_id, total_wei=total)
+            case "closed":
+                await self._stop(job, reply.closed[:40] or "closed")
+            case _:
+                return
+
+    async def _work(self, job: JobSession, grant: work_pb2.Grant) -> None:
+        began = self._clock_ms()
+        log.info("running", job=job.record.job_id, subtask=grant.subtask, attempt=grant.attempt)
+        run = self.run = LeaseRun(job, grant, self._kit)
+        outcome = "shutting_down"
+        try:
+            outcome = await run.go()
+        except (Unpaid, BadVoucher):
+            outcome = "unpaid"
+            raise
+        finally:
+            self.run = None
+            if run.needed_mb:
+                self._failed(grant.stage, run.needed_mb)
+            run_ms = self._clock_ms() - began
+            await asyncio.shield(self._note(job, grant, outcome, run_ms))
+
+    async def _note(
+        self, job: JobSession, grant: work_pb2.Grant, outcome: str, run_ms: int
+    ) -> None:
+        price = int(grant.price) if grant.price.isdecimal() and len(grant.price) <= 39 else 0
+        task = TaskRecord(
+            job_id=job.record.job_id,
+            subtask=grant.subtask[:64],
+            stage=grant.stage[:64],
+            outcome=outcome[:40],
+            price=price if outcome == "done" else 0,
+            run_ms=run_ms,
+            ended_ms=self._clock_ms(),
+        )
+        await self._state.add_task(task)
+        say = log.info if outcome == "done" else log.warning
+        say(
+            "delivered" if outcome == "done" else "not_delivered",
+            job=job.record.job_id,
+            subtask=grant.subtask,
+            outcome=outcome,
+            run_ms=run_ms,
+            promised_wei=job.ledger.promised,
+        )
+
+    async def _stop(self, job: JobSession, reason: str) -> None:
+        if job.working:
+            log.info("job_closed", job=job.record.job_id, reason=reason)
+        await job.stop(reason)
+        await self._stopped(job)
