@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
@@ -123,6 +124,31 @@ def _least_ms(lanes: Lanes, task: Subtask) -> int:
     return _work(lanes, task).least_ms
 
 
+@dataclass(frozen=True)
+class _Lot:
+    """A group when its turn has come.
+
+    ready_ms: when each member's inputs are all there. held: for each member, provider → bytes of
+    its inputs that this one need not fetch. near: provider → those bytes, most first.
+    """
+
+    group: Group
+    work: Work
+    ready_ms: dict[SubtaskId, int]
+    held: dict[SubtaskId, dict[int, int]]
+    near: dict[int, list[int]]
+
+
+class _Place(NamedTuple):
+    """A won place, and what it pays."""
+
+    position: Position
+    price: Wei
+
+
+_Placed = list[tuple[Subtask, _Place]]
+
+
 @dataclass
 class _Sale:
     """The state of one clearing, from group to group."""
@@ -140,27 +166,27 @@ class _Sale:
 
     def sell(self, group: Group) -> None:
         """Sell one group: places, prices, reasons; then the lanes are busy for that long."""
-        work = _work(self.lanes, group.like)
-        near = self._near(group)
-        finish = self._first_finish(group, work, near)
-        codes = self._codes(group, work, finish)
-        sold = self._positions(group, work, near, finish, codes)
-        placed = self._match(group, sold)
-        self._record(group, work, codes, placed)
-        self._run(group, work, placed)
+        lot = self._lot(group)
+        finish = self._first_finish(lot)
+        codes = self._codes(lot, finish)
+        placed = self._match(lot, self._positions(lot, finish, codes))
+        self._record(lot, codes, placed)
+        self._run(lot, placed)
 
-    def _near(self, group: Group) -> dict[int, list[int]]:
-        """For each provider the input bytes that it holds already: of each member, most first."""
+    def _lot(self, group: Group) -> _Lot:
+        ready, held = {}, {}
         near: dict[int, list[int]] = {}
         for task in group.members:
-            for provider, local in self._held(task).items():
+            parents = parents_of(task)
+            ready[task.id] = max((self.ready_ms.get(parent, 0) for parent in parents), default=0)
+            held[task.id] = self._held(task, parents)
+            for provider, local in held[task.id].items():
                 near.setdefault(provider, []).append(local)
-        for held in near.values():
-            held.sort(reverse=True)
-        return near
+        for sizes in near.values():
+            sizes.sort(reverse=True)
+        return _Lot(group, _work(self.lanes, group.like), ready, held, near)
 
-    def _held(self, task: Subtask) -> dict[int, int]:
-        parents = parents_of(task)
+    def _held(self, task: Subtask, parents: Sequence[SubtaskId]) -> dict[int, int]:
         found: dict[int, int] = {}
         for parent in parents:
             provider = self.holder.get(parent)
@@ -170,92 +196,80 @@ class _Sale:
                 found[provider] = found.get(provider, 0) + size
         return found
 
-    def _ready(self, task: Subtask) -> int:
-        return max((self.ready_ms.get(parent, 0) for parent in parents_of(task)), default=0)
-
-    def _first_finish(self, group: Group, work: Work, near: Mapping[int, list[int]]) -> Ints:
+    def _first_finish(self, lot: _Lot) -> Ints:
         """When each lane would deliver its first run of this work, in ms."""
-        lanes = self.lanes
-        fetch = lanes.ms_per_byte * group.like.bytes_in
-        for provider, held in near.items():
+        lanes, size = self.lanes, lot.group.like.bytes_in
+        fetch = lanes.ms_per_byte * size
+        for provider, held in lot.near.items():
             rows = lanes.lanes_of(provider)
-            fetch[rows] = lanes.ms_per_byte[rows] * max(0, group.like.bytes_in - held[0])
-        ready = min(self._ready(task) for task in group.members)
-        finish = np.maximum(lanes.free_ms, ready) + work.run_ms
+            fetch[rows] = lanes.ms_per_byte[rows] * max(0, size - held[0])
+        finish = np.maximum(lanes.free_ms, min(lot.ready_ms.values())) + lot.work.run_ms
         finish += np.minimum(np.ceil(fetch), MAX_TIME_MS).astype(np.int64)
-        if work.load_ms:
-            finish += lanes.cold(group.like.stage) * work.load_ms
+        if lot.work.load_ms:
+            finish += lanes.cold(lot.group.like.stage) * lot.work.load_ms
         return finish
 
-    def _codes(self, group: Group, work: Work, finish: Ints) -> Codes:
+    def _codes(self, lot: _Lot, finish: Ints) -> Codes:
         """For each lane `COMPETES`, or why it does not."""
-        codes = work.blocked.copy()
+        codes = lot.work.blocked.copy()
         open_ = codes == COMPETES
-        late = finish > self.deadline_ms - group.tail_ms
+        late = finish > self.deadline_ms - lot.group.tail_ms
         codes[open_ & late] = CODE_OF[LossReason.LATE]
-        dear = work.ask > group.reserve // self.lanes.quantum
+        dear = lot.work.ask > lot.group.reserve // self.lanes.quantum
         codes[open_ & dear] = CODE_OF[LossReason.OVER_RESERVE]
-        for provider in group.exclude:
+        for provider in lot.group.exclude:
             if provider in self.index:
                 codes[self.lanes.lanes_of(self.index[provider])] = CODE_OF[LossReason.EXCLUDED]
         return codes
 
-    def _positions(
-        self,
-        group: Group,
-        work: Work,
-        near: Mapping[int, list[int]],
-        finish: Ints,
-        codes: Codes,
-    ) -> Sold:
-        lanes, size = self.lanes, group.like.bytes_in
-        score = np.where(codes == COMPETES, work.ask + finish * self.time_value, FAR)
+    def _positions(self, lot: _Lot, finish: Ints, codes: Codes) -> Sold:
+        lanes, size = self.lanes, lot.group.like.bytes_in
+        provider_of = lanes.provider_of
+        score = np.where(codes == COMPETES, lot.work.ask + finish * self.time_value, FAR)
 
         def step_ms(lane: int, rank: int) -> int:
-            held = near.get(int(lanes.provider[lane]), ())
+            held = lot.near.get(provider_of[lane], ())
             local = held[rank - 1] if rank <= len(held) else 0
             fetch = ceil(float(lanes.ms_per_byte[lane]) * max(0, size - local))
-            return int(work.run_ms[lane]) + min(MAX_TIME_MS, fetch)
+            return int(lot.work.run_ms[lane]) + min(MAX_TIME_MS, fetch)
 
         # The n best lanes of others hold all of others' n best positions; a winner's own lanes
         # may stand among them, so as many more as a provider can have are looked at.
-        most = min(len(lanes), len(group.members) + lanes.most_slots)
-        best = np.lexsort((finish, score))[:most]
+        most = len(lot.group.members) + lanes.most_slots
+        cut = np.partition(score, most - 1)[most - 1] if most < len(score) else FAR
         first = [
-            Position(int(score[lane]), int(finish[lane]), int(lane), 1)
-            for lane in best
-            if score[lane] < FAR
+            Position(int(score[lane]), int(finish[lane]), lane, 1)
+            for lane in np.flatnonzero((score <= cut) & (score < FAR)).tolist()
         ]
-        provider = lanes.provider.__getitem__
-        latest = self.deadline_ms - group.tail_ms
-        market = Market(first, lambda lane: int(provider(lane)), step_ms, self.time_value, latest)
-        return sell(market, len(group.members))
+        latest = self.deadline_ms - lot.group.tail_ms
+        market = Market(first, provider_of, step_ms, self.time_value, latest)
+        return sell(market, len(lot.group.members))
 
-    def _match(self, group: Group, sold: Sold) -> list[tuple[Subtask, Position, Wei]]:
+    def _match(self, lot: _Lot, sold: Sold) -> _Placed:
         """Which member goes to which winning place: first to where its inputs are.
 
         The members are alike, so this changes no price; it saves transfers.
         """
-        places: dict[int, list[tuple[Position, Wei]]] = {}
+        places: dict[int, list[_Place]] = {}
         for position, rival in zip(sold.winners, sold.rivals, strict=True):
             provider = int(self.lanes.provider[position.lane])
-            price = self._price(group, position, rival)
-            places.setdefault(provider, []).append((position, price))
+            place = _Place(position, self._price(lot.group, position, rival))
+            places.setdefault(provider, []).append(place)
         for queue in places.values():
             queue.sort(reverse=True)
         placed, rest = [], []
-        for task in group.members:
-            held = self._held(task)
-            near = max(held, key=lambda who: (held[who], -who), default=-1)
+        for task in lot.group.members:
+            held = lot.held[task.id]
+            near = min(held, key=lambda who: (-held[who], who), default=-1)
             if places.get(near):
-                placed.append((task, *places[near].pop()))
+                placed.append((task, places[near].pop()))
             else:
                 rest.append(task)
         left = sorted(
             (place for queue in places.values() for place in queue),
-            key=lambda place: (place[0].finish_ms, place[0].lane),
+            key=lambda place: (place.position.finish_ms, place.position.lane),
         )
-        placed.extend((task, *place) for task, place in zip(rest, left, strict=False))
+        placed.extend(zip(rest, left, strict=False))
         return placed
 
     def _price(self, group: Group, position: Position, rival: int | None) -> Wei:
@@ -265,60 +279,53 @@ class _Sale:
         critical = (rival - position.finish_ms * self.time_value) * self.lanes.quantum
         return Wei(min(group.reserve, critical))
 
-    def _record(
-        self,
-        group: Group,
-        work: Work,
-        codes: Codes,
-        placed: list[tuple[Subtask, Position, Wei]],
-    ) -> None:
+    def _record(self, lot: _Lot, codes: Codes, placed: _Placed) -> None:
         """Reasons for everyone who did not win, and for subtasks that nobody won."""
         lanes = self.lanes
         firsts = codes[lanes.first]
         competes = np.maximum.reduceat(codes, lanes.first) == COMPETES
-        took = [int(lanes.provider[position.lane]) for _, position, _ in placed]
-        asks = work.ask[lanes.first]
+        took = [int(lanes.provider[place.position.lane]) for _, place in placed]
+        asks = lot.work.ask[lanes.first]
         rows: dict[int, bytes] = {}
-        for task, position, _ in placed:
-            ask = int(work.ask[position.lane])
+        for task, place in placed:
+            ask = int(lot.work.ask[place.position.lane])
             if ask not in rows:
-                lost = np.where(
-                    asks > ask, CODE_OF[LossReason.OUTBID], CODE_OF[LossReason.TOO_SLOW]
-                )
-                row = np.where(competes, lost, firsts).astype(np.uint8)
+                row = firsts.copy()
+                row[competes] = CODE_OF[LossReason.TOO_SLOW]
+                row[competes & (asks > ask)] = CODE_OF[LossReason.OUTBID]
                 row[took] = CODE_OF[LossReason.NO_SLOT]
                 rows[ask] = row.tobytes()
             self.reasons[task.id] = rows[ask]
-        if len(placed) < len(group.members):
-            row = np.where(competes, CODE_OF[LossReason.LATE], firsts).astype(np.uint8)
-            for task in group.members:
+        if len(placed) < len(lot.group.members):
+            firsts[competes] = CODE_OF[LossReason.LATE]
+            for task in lot.group.members:
                 if task.id not in self.reasons:
-                    self.reasons[task.id] = row.tobytes()
-                    self.unplaced[task.id] = _most_hopeful(row)
-                    self.ready_ms[task.id] = self._ready(task)
+                    self.reasons[task.id] = firsts.tobytes()
+                    self.unplaced[task.id] = _most_hopeful(firsts)
+                    self.ready_ms[task.id] = lot.ready_ms[task.id]
 
-    def _run(self, group: Group, work: Work, placed: list[tuple[Subtask, Position, Wei]]) -> None:
+    def _run(self, lot: _Lot, placed: _Placed) -> None:
         """Let the winners' lanes run what they won, in order, with the real inputs' times."""
-        lanes, stage = self.lanes, group.like.stage
-        cold = lanes.cold(stage).copy() if work.load_ms else None
-        for task, position, price in sorted(placed, key=lambda place: place[1].rank):
+        lanes, work, stage = self.lanes, lot.work, lot.group.like.stage
+        cold = lanes.cold(stage) if work.load_ms else None
+        for task, (position, price) in sorted(placed, key=lambda item: item[1].position.rank):
             lane = position.lane
             provider = int(lanes.provider[lane])
-            start = max(int(lanes.free_ms[lane]), self._ready(task))
-            remote = max(0, task.bytes_in - self._held(task).get(provider, 0))
+            start = max(int(lanes.free_ms[lane]), lot.ready_ms[task.id])
+            remote = max(0, task.bytes_in - lot.held[task.id].get(provider, 0))
             took = int(work.run_ms[lane]) + ceil(float(lanes.ms_per_byte[lane]) * remote)
             if cold is not None and cold[lane]:
                 took += work.load_ms
                 cold[lane] = False
                 lanes.warm(stage, provider)
-            lanes.free_ms[lane] = min(MAX_TIME_MS, start + took)
-            self.ready_ms[task.id] = int(lanes.free_ms[lane])
+            end = min(MAX_TIME_MS, start + took)
+            lanes.free_ms[lane] = self.ready_ms[task.id] = end
             self.holder[task.id] = provider
             self.assignments[task.id] = Assignment(
                 provider=lanes.offers[provider].provider,
                 price=price,
                 start_s=start / 1000,
-                finish_s=int(lanes.free_ms[lane]) / 1000,
+                finish_s=end / 1000,
             )
 
 

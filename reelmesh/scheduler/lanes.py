@@ -67,6 +67,7 @@ class Lanes:
         # A provider without a slot has a row all the same, so that it too is given a reason.
         rows = [(i, s) for i, offer in enumerate(self.offers) for s in range(max(1, offer.slots))]
         self.provider = np.array([i for i, _ in rows], dtype=np.int64)
+        self.provider_of = [i for i, _ in rows]
         self.slot = np.array([s for _, s in rows], dtype=np.int64)
         self.most_slots = max(1, *(offer.slots for offer in self.offers), 1)
         self.first = np.searchsorted(self.provider, np.arange(len(self.offers)))

@@ -41,13 +41,13 @@ class Sold:
 class Market:
     """What positions are made of.
 
-    first: each lane's first position. provider: a lane's provider. step_ms(lane, rank): how much
+    first: each lane's first position. provider: each lane's provider. step_ms(lane, rank): how much
     later the lane's rank-th position ends than the one before. time_value: score a millisecond.
     latest_ms: no position ends after this.
     """
 
     first: Sequence[Position]
-    provider: Callable[[int], int]
+    provider: Sequence[int]
     step_ms: Callable[[int, int], int]
     time_value: int
     latest_ms: int
@@ -60,7 +60,7 @@ def sell(market: Market, count: int) -> Sold:
     winners: list[Position] = []
     while heap and len(winners) < count:
         winners.append(_pop(heap, market, count))
-    won = Counter(market.provider(position.lane) for position in winners)
+    won = Counter(market.provider[position.lane] for position in winners)
     losers = _losers(heap, market, count, won)
     return Sold(winners, _rivals(winners, market, won, losers))
 
@@ -88,7 +88,7 @@ def _losers(
     wanted = max(won.values(), default=0)
     while heap and len(losers) < wanted:
         position = _pop(heap, market, count)
-        provider = market.provider(position.lane)
+        provider = market.provider[position.lane]
         losers.append((position.score, provider))
         if provider in won:
             own[provider] += 1
@@ -104,4 +104,4 @@ def _rivals(
     for provider, wins in won.items():
         others = [score for score, loser in losers if loser != provider][:wins]
         rivals[provider] = [*others, *[None] * (wins - len(others))]
-    return [rivals[market.provider(position.lane)].pop() for position in winners]
+    return [rivals[market.provider[position.lane]].pop() for position in winners]
