@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,8 +70,6 @@ def run(
     settings = nodes.build_config(ProviderConfig, config, where.provider, flags)
     setup_logging(settings.log_level, settings.log_format)
     key = nodes.unlock(where.keystore, account, password_file)
-    if settings.nice:
-        os.nice(settings.nice)
 
     async def main() -> None:
         from reelmesh.node.provider.app import run_provider
