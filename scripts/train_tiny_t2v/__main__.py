@@ -24,19 +24,7 @@ from .captions import canonical
 from .export import export
 from .probe import Probe, ShapeNet
 from .render import scene_indices
-
-
-def score(read: dict[str, Tensor], scenes: Tensor) -> dict[str, float]:
-    """Share of clips read as each attribute of their scene, and with one object."""
-    out = {
-        name: float((read[name] == scenes[:, i]).float().mean())
-        for i, name in enumerate(text_bank.ATTRIBUTES)
-    }
-    straight = scenes[:, 3] < 8
-    hit = read["motion"] == scenes[:, 3]
-    out["direction"] = float(hit[straight].float().mean())
-    out["one_object"] = float(read["one_object"].float().mean())
-    return {k: round(v, 4) for k, v in out.items()}
+from .scores import score
 
 
 def as_frames(clip: Tensor) -> Tensor:

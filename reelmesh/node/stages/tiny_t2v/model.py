@@ -181,6 +181,8 @@ class TinyT2V:
             raise DenoiseRefused(
                 f"latent {tuple(z.shape)} or condition {tuple(cond.shape)} has the wrong shape"
             )
+        if not bool(torch.isfinite(z).all()) or not bool(torch.isfinite(cond).all()):
+            raise DenoiseRefused("the latent or the condition holds values that are not finite")
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, object]]:
