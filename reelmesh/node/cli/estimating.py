@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def estimate_job(spec: JobSpec) -> dict[str, Any]:
     """Return spec, subtasks and the least budget, as JSON-able values; wei as strings."""
+    from reelmesh.node.coordinator.submitting import RESERVE_PARTS
     from reelmesh.scheduler.cost import least_budget, reference_cost
     from reelmesh.scheduler.templates import make_plan
 
@@ -21,7 +22,7 @@ def estimate_job(spec: JobSpec) -> dict[str, Any]:
     return {
         "spec": spec.model_dump(mode="json"),
         "spec_hash": spec.spec_hash(),
-        "least_budget": str(least_budget(plan)),
+        "least_budget": str(least_budget(plan) * RESERVE_PARTS),
         "subtasks": [
             {
                 "id": task.id,

@@ -94,7 +94,7 @@ def show(
     spec = told.get("spec") or {}
     print(f"job {told['job_id']}\n  state   {told['state']}\n  prompt  {spec.get('prompt', '')}")
     if told.get("error"):
-        print(f"  reason  {told['error']}")
+        print(f"  reason  {told['error']['code']}: {told['error']['hint']}")
     print_report(told, _names(where))
 
 

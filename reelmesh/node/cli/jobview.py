@@ -113,6 +113,11 @@ class JobView:
     def _on_lease_expired(self, data: dict[str, Any]) -> None:
         self._task(data["subtask"]).state = "waiting"
 
+    def _on_provider_absent(self, data: dict[str, Any]) -> None:
+        for task in self.subtasks.values():
+            if task.provider == data["provider"] and task.state in {"won", "leased"}:
+                task.state = "waiting"
+
     def _on_retendered(self, data: dict[str, Any]) -> None:
         for name in data["subtasks"]:
             self._task(name).state = "waiting"

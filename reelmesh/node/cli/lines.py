@@ -8,17 +8,6 @@ from typing import Any
 
 from reelmesh.node.cli.money import format_eth
 
-REASONS = {
-    "outbid": "another bid was better",
-    "too_slow": "would have finished too late",
-    "late": "would have finished after the deadline",
-    "over_reserve": "asked more than the reserve price",
-    "no_memory": "has too little memory for it",
-    "stage_not_offered": "does not offer that stage",
-    "excluded": "failed this subtask before",
-    "no_slot": "had no slot left",
-}
-
 
 def short(address: str) -> str:
     """Return an address or id as 0x1234…abcd."""
@@ -26,8 +15,13 @@ def short(address: str) -> str:
 
 
 def explain(reason: str) -> str:
-    """Return a reason code with its meaning."""
-    return f"{reason}: {REASONS[reason]}" if reason in REASONS else reason
+    """Return a reason code with its meaning, where it is one of the auction's."""
+    from reelmesh.scheduler.clearing import EXPLAIN, LossReason
+
+    try:
+        return f"{reason}: {EXPLAIN[LossReason(reason)]}"
+    except (ValueError, KeyError):
+        return reason
 
 
 class Lines:
@@ -54,6 +48,7 @@ class Lines:
             "subtask_done": self._done,
             "subtask_failed": self._failed,
             "lease_expired": self._expired,
+            "provider_absent": self._absent,
             "retendered": self._retendered,
             "consent": self._consent,
             "settled": self._settled,
@@ -146,6 +141,9 @@ class Lines:
     def _expired(self, data: dict[str, Any]) -> list[str]:
         self._told.pop(data["subtask"], None)
         return [f"silent    {self.who(data['provider'])} stopped reporting on {data['subtask']}"]
+
+    def _absent(self, data: dict[str, Any]) -> list[str]:
+        return [f"absent    {self.who(data['provider'])} did not take up its work"]
 
     def _retendered(self, data: dict[str, Any]) -> list[str]:
         return [f"again     {_grouped(list(data['subtasks']))} offered to others"]

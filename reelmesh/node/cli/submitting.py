@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, None: 1}
-_LEAST_DEADLINE_S = 30
-_LONGEST_DEADLINE_S = 7 * 24 * 3600
+_LEAST_DEADLINE_S = 60
+_LONGEST_DEADLINE_S = 30 * 24 * 3600
 
 
 class InvalidOption(UserError):
@@ -55,7 +55,7 @@ def parse_duration(text: str) -> int:
     seconds = int(float(found[1]) * _UNITS_S[found[2]])
     if not _LEAST_DEADLINE_S <= seconds <= _LONGEST_DEADLINE_S:
         raise InvalidOption(
-            f"a deadline {text} from now cannot be kept", "choose between 30s and 168h"
+            f"a deadline {text} from now cannot be kept", "choose between 60s and 720h"
         )
     return seconds
 
