@@ -59,15 +59,19 @@ def _rate(seconds_per_unit: float) -> ReferenceRate:
 REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
     {
         "encode_text": _rate(0.05),
-        "skeleton": _rate(0.03),
-        "decode": _rate(0.02),
-        "interpolate": _rate(0.02),
-        "upscale": _rate(2.2),
-        "encode_video": _rate(0.05),
-        "assemble": _rate(0.05),
+        "skeleton": _rate(0.05),
+        "decode": _rate(0.01),
+        "interpolate": _rate(0.01),
+        "upscale": _rate(1.0),
+        "encode_video": _rate(0.08),
+        "assemble": _rate(0.01),
     }
 )
-"""Stage → reference rate. Seconds are of one CPU thread, a unit being the catalogue's."""
+"""Stage → reference rate: seconds of one CPU thread for one of the catalogue's units.
+
+Measured with `reelmesh provider`'s own rates on a two-core cloud machine and rounded up, as a
+provider's neighbours are not always quiet.
+"""
 
 
 def reference_cost(subtask: Subtask, reference: Mapping[str, ReferenceRate] = REFERENCE) -> Wei:
