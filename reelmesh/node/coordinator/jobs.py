@@ -1,0 +1,190 @@
+"""All jobs of this coordinator: taking new ones, going on with old ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from reelmesh.errors import UserError
+from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.node.coordinator.effects import run_effect
+from reelmesh.node.coordinator.feedlog import FeedLog
+from reelmesh.node.coordinator.records import JobRecord, created
+from reelmesh.node.coordinator.services import Services
+from reelmesh.node.coordinator.submitting import Request, limits_for, make_record
+from reelmesh.node.storage.journal import Entry, JobRow
+from reelmesh.scheduler.ids import JobId
+from reelmesh.scheduler.job.choosing import struck_out
+from reelmesh.scheduler.job.events import EVENT, CancelRequested
+from reelmesh.scheduler.job.state import JobState, Phase
+from reelmesh.scheduler.job.transition import create, replay
+
+log = structlog.stdlib.get_logger(__name__)
+
+_POSTING_POLL_S = 60.0
+
+
+class NoSuchJob(UserError):
+    """This coordinator has no job of that id."""
+
+
+class JobOver(UserError):
+    """The job has ended, so that nothing can be changed any more."""
+
+
+class Jobs:
+    """The jobs under way, by id, and the journal for those that are over.
+
+    Attributes:
+        running: Job id in bytes to the job; what the bid and work desks read.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.running: dict[bytes, JobDriver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def resume(self) -> None:
+        """Go on with every job that has not ended."""
+        for row in await self._services.journal.jobs(open_only=True):
+            record, state, events = await self._load(row)
+            if state.phase is Phase.POSTING:
+                await self._services.posting.acquire()
+            job = await self._add(record, state, events)
+            self._readmit(job)
+            await job.start(resumed=True)
+            log.info("job_resumed", job=record.job_id[:10], phase=state.phase, events=events)
+            if state.phase is Phase.POSTING:
+                self._release_when_posted(job)
+
+    async def stop(self) -> None:
+        """Stop driving; everything is in the journal."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(job.stop() for job in self.running.values()))
+
+    async def submit(self, request: Request) -> JobId:
+        """Write a job down and begin it; the same request id gives the same job."""
+        services = self._services
+        await services.posting.acquire()
+        try:
+            if request.request_id is not None:
+                known = await services.journal.job_of_request(request.request_id)
+                if known is not None:
+                    services.posting.release()
+                    return JobId(known.job_id)
+            record = await make_record(services, request)
+            await services.store.put_bytes(request.spec.canonical())
+            first = created(
+                record,
+                request.reserves,
+                limits_for(services.config, request.deadline_s),
+            )
+            row = JobRow(
+                record.job_id,
+                request.request_id,
+                record.created_ms,
+                ended=False,
+                record=record.model_dump_json(),
+            )
+            await services.journal.add_job(
+                row, Entry(0, first.at_ms, first.type, first.model_dump_json())
+            )
+            job = await self._add(record, create(first), 1)
+        except BaseException:
+            services.posting.release()
+            raise
+        self._release_when_posted(job)
+        await job.start(resumed=False)
+        log.info("job_submitted", job=record.job_id, budget_wei=record.terms.budget)
+        return record.job_id
+
+    async def cancel(self, job_id: JobId, reason: str) -> JobState:
+        """End a job: leases are cancelled, vouchers so far paid, the rest refunded."""
+        job = self.running.get(bytes.fromhex(job_id[2:]))
+        if job is None:
+            await self.record(job_id)
+            raise JobOver(f"job {job_id} is over", "reelmesh job show tells how it ended")
+        return await job.feed(CancelRequested(at_ms=self._services.clock_ms(), reason=reason))
+
+    async def record(self, job_id: JobId) -> JobRecord:
+        """A job's fixed part. Raises NoSuchJob."""
+        job = self.running.get(bytes.fromhex(job_id[2:]))
+        return job.record if job is not None else (await self._row(job_id))[0]
+
+    async def state(self, job_id: JobId) -> tuple[JobRecord, JobState]:
+        """A job as it stands, under way or over. Raises NoSuchJob."""
+        job = self.running.get(bytes.fromhex(job_id[2:]))
+        if job is not None:
+            return job.record, job.state
+        return await self._row(job_id)
+
+    async def newest(self, limit: int) -> list[tuple[JobRecord, JobState]]:
+        """The newest jobs, newest first."""
+        found = []
+        for row in await self._services.journal.jobs(limit):
+            job = self.running.get(bytes.fromhex(row.job_id[2:]))
+            found.append((job.record, job.state) if job else (await self._load(row))[:2])
+        return found
+
+    async def feed(self, job_id: JobId) -> FeedLog:
+        """A job's feed, to follow. Raises NoSuchJob."""
+        job = self.running.get(bytes.fromhex(job_id[2:]))
+        if job is not None:
+            return job.feed_log
+        await self._row(job_id)
+        return FeedLog(self._services.journal, job_id, 0)
+
+    def count(self) -> Mapping[str, int]:
+        """How many jobs are in each phase."""
+        found: dict[str, int] = {}
+        for job in self.running.values():
+            found[str(job.state.phase)] = found.get(str(job.state.phase), 0) + 1
+        return found
+
+    async def _row(self, job_id: JobId) -> tuple[JobRecord, JobState]:
+        row = await self._services.journal.job(job_id)
+        if row is None:
+            raise NoSuchJob(f"no job {job_id[:80]} here", "reelmesh job list shows all")
+        record, state, _ = await self._load(row)
+        return record, state
+
+    async def _load(self, row: JobRow) -> tuple[JobRecord, JobState, int]:
+        entries = await self._services.journal.events(row.job_id)
+        state = await asyncio.to_thread(_replay, entries)
+        return JobRecord.model_validate_json(row.record), state, len(entries)
+
+    async def _add(self, record: JobRecord, state: JobState, sequence: int) -> JobDriver:
+        last = await self._services.journal.last_feed(record.job_id)
+        feed = FeedLog(self._services.journal, record.job_id, last)
+        job = JobDriver(record, state, sequence, feed, self._services, run_effect)
+        self.running[record.job_bytes] = job
+        return job
+
+    def _readmit(self, job: JobDriver) -> None:
+        """Trust again, after a restart, the certificates of those who have awards."""
+        for provider in job.state.providers:
+            if not struck_out(job.state, provider):
+                certificate = bytes.fromhex(job.state.offers[provider].certificate)
+                try:
+                    self._services.server.allow(provider, certificate)
+                except Exception as error:  # noqa: BLE001 - expired: it bids with a new one
+                    log.info("certificate_not_readmitted", provider=provider, why=str(error))
+
+    def _release_when_posted(self, job: JobDriver) -> None:
+        async def wait() -> None:
+            try:
+                while job.state.phase is Phase.POSTING:
+                    await job.wait_change(_POSTING_POLL_S)
+            finally:
+                self._services.posting.release()
+
+        task = asyncio.create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _replay(entries: list[Entry]) -> JobState:
+    return replay(EVENT.validate_json(entry.body) for entry in entries)

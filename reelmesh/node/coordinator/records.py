@@ -1,0 +1,107 @@
+"""What a job was created with; never changes, kept in the journal beside the job's events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reelmesh.contracts.eip712 import Domain
+from reelmesh.contracts.terms import Terms
+from reelmesh.scheduler.ids import JobId, SubtaskId, Wei
+from reelmesh.scheduler.job.events import JobCreated
+from reelmesh.scheduler.job.state import Amount, Hex32, Item, Limits
+from reelmesh.scheduler.plan import Plan
+from reelmesh.scheduler.spec import JobSpec
+
+
+class TermsRecord(BaseModel):
+    """The terms that stand on chain, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    buyer: str
+    nonce: int
+    coordinator: str
+    asset: str
+    budget: Amount
+    deadline: int
+    claim_window: int
+    spec_hash: Hex32
+
+    @classmethod
+    def of(cls, terms: Terms) -> TermsRecord:
+        """From the contract client's terms."""
+        values = {**vars(terms), "spec_hash": "0x" + terms.spec_hash.hex()}
+        return cls(**values)
+
+    def terms(self) -> Terms:
+        """As the contract client takes them."""
+        return Terms(**{**self.model_dump(), "spec_hash": bytes.fromhex(self.spec_hash[2:])})
+
+
+class JobRecord(BaseModel):
+    """A job's fixed part.
+
+    Attributes:
+        out_dir, name: The video is written to `<out_dir>/<name>.mp4`.
+        from_block: A block before the job's posting, where looking for its events starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: JobId
+    created_ms: int
+    chain_id: int
+    market: str
+    terms: TermsRecord
+    spec: JobSpec
+    plan: Plan
+    out_dir: Path
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    from_block: int = Field(ge=0)
+
+    @property
+    def job_bytes(self) -> bytes:
+        """The job's id, 32 bytes."""
+        return bytes.fromhex(self.job_id[2:])
+
+    @property
+    def domain(self) -> Domain:
+        """What vouchers, consents and attestations of this job are signed under."""
+        return Domain(self.chain_id, self.market)
+
+    @property
+    def video_path(self) -> Path:
+        """Where the video goes."""
+        return self.out_dir / f"{self.name}.mp4"
+
+    @property
+    def receipt_path(self) -> Path:
+        """Where the receipt goes."""
+        return self.out_dir / f"{self.name}.receipt.json"
+
+
+def created(record: JobRecord, reserves: Mapping[SubtaskId, Wei], limits: Limits) -> JobCreated:
+    """The first event of the job that this record describes."""
+    return JobCreated(
+        at_ms=record.created_ms,
+        job_id=record.job_id,
+        budget=record.terms.budget,
+        deadline_ms=record.terms.deadline * 1000,
+        claim_window_ms=record.terms.claim_window * 1000,
+        limits=limits,
+        items=tuple(
+            Item(
+                id=subtask.id,
+                stage=subtask.stage,
+                stage_version=subtask.stage_version,
+                units=subtask.units,
+                memory_mb=subtask.memory_mb,
+                needs=tuple(dict.fromkeys(ref.subtask for ref in subtask.inputs)),
+            )
+            for subtask in record.plan.subtasks
+        ),
+        reserves=dict(reserves),
+    )

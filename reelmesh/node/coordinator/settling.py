@@ -1,0 +1,126 @@
+"""Settling a job on chain, and bringing back what stayed locked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from reelmesh.contracts import merkle
+from reelmesh.contracts.errors import ChainInconsistent, TxReverted
+from reelmesh.contracts.events import Cancelled, Refunded, Settled
+from reelmesh.contracts.terms import Payment
+from reelmesh.contracts.terms import Phase as ChainPhase
+from reelmesh.node.coordinator import delivering
+from reelmesh.node.coordinator.attested import attestations_root
+from reelmesh.node.coordinator.awarding import tree
+from reelmesh.node.coordinator.chainside import Found, gas_of, look_up
+from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.scheduler.job import effects as fx
+from reelmesh.scheduler.job.events import (
+    RefundConfirmed,
+    SettlementConfirmed,
+    SettlementRejected,
+)
+from reelmesh.scheduler.job.state import JobState, Leaf
+
+_TOO_LATE = frozenset({"DeadlinePassed"})
+_NOT_YET_S = 2.0
+
+
+async def submit_settlement(job: JobDriver) -> None:
+    """Settle the job unless the chain has it settled."""
+    services, record = job.services, job.record
+    found = await look_up(services, record)
+    if await _confirm_known(job, found):
+        return
+    terms = record.terms.terms()
+    try:
+        if found.state.phase is ChainPhase.OPEN:
+            await services.market.cancel(terms)
+        elif found.state.phase is ChainPhase.AWARDED:
+            payments = _payments(job.state, _leaves_on_chain(job.state, found))
+            root = attestations_root(record, job.state)
+            await services.market.settle(terms, payments, root)
+        else:
+            raise ChainInconsistent("the job is not on chain", "it is asked again")
+    except TxReverted as error:
+        if error.error not in _TOO_LATE:
+            raise
+        hint = "providers may claim by their vouchers; the rest is refunded after that"
+        at_ms = services.clock_ms()
+        await job.feed(SettlementRejected(at_ms=at_ms, reason="settled_too_late", hint=hint))
+        return
+    await _confirm_known(job, await look_up(services, record))
+
+
+async def submit_refund(job: JobDriver, effect: fx.SubmitRefund) -> None:
+    """Wait until nothing can be claimed any more, then bring back what is left."""
+    services, record = job.services, job.record
+    while (left_ms := effect.not_before_ms - services.clock_ms()) > 0:
+        await asyncio.sleep(min(left_ms / 1000, 3600.0))
+    while True:
+        found = await look_up(services, record)
+        if found.state.phase is ChainPhase.CLOSED:
+            break
+        try:
+            await services.market.refund(record.terms.terms())
+        except TxReverted as error:
+            if error.error != "RefundNotOpen":
+                raise
+            await asyncio.sleep(_NOT_YET_S)  # its clock, not ours, decides
+    last = found.last(Refunded) or found.last(Cancelled)
+    tx = last.tx_hash if last is not None else ""
+    await job.feed(
+        RefundConfirmed(
+            at_ms=services.clock_ms(),
+            tx=tx,
+            gas=await gas_of(services, tx) if tx else 0,
+            amount=found.state.refunded - job.state.ledger.refunded,
+        )
+    )
+    await delivering.rewrite_receipt(job)
+
+
+async def _confirm_known(job: JobDriver, found: Found) -> bool:
+    """Feed the settlement that the chain has, if it has one."""
+    settled, cancelled = found.last(Settled), found.last(Cancelled)
+    latest = settled or cancelled
+    if latest is None:
+        return False
+    paid = settled.paid if settled else 0
+    refunded = settled.refunded if settled else job.state.budget
+    root = settled.attestations_root if settled else bytes(32)
+    await job.feed(
+        SettlementConfirmed(
+            at_ms=job.services.clock_ms(),
+            tx=latest.tx_hash,
+            gas=await gas_of(job.services, latest.tx_hash),
+            attestations_root="0x" + root.hex(),
+            paid=paid,
+            refunded=refunded,
+            locked=job.state.budget - paid - refunded,
+        )
+    )
+    return True
+
+
+def _leaves_on_chain(state: JobState, found: Found) -> tuple[Leaf, ...]:
+    for leaves in (state.leaves, state.maybe_leaves):
+        if leaves and merkle.sum_root(tree(leaves))[0] == found.state.root:
+            return leaves
+    raise ChainInconsistent("the awards on chain are not the ones known here", "it is asked again")
+
+
+def _payments(state: JobState, leaves: tuple[Leaf, ...]) -> list[Payment]:
+    payments = []
+    for leaf in leaves:
+        account = state.providers.get(leaf.provider)
+        consent = account.consent if account is not None else None
+        payments.append(
+            Payment(
+                provider=leaf.provider,
+                cap=leaf.cap,
+                total=account.promised if account is not None else 0,
+                consent=bytes.fromhex(consent.signature[2:]) if consent is not None else None,
+            )
+        )
+    return payments

@@ -1,0 +1,165 @@
+"""From a buyer's request to a job that is written down, with everything checked before."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelmesh.errors import UserError
+from reelmesh.node.config import CoordinatorConfig
+from reelmesh.node.coordinator.escrow import missing_credit
+from reelmesh.node.coordinator.records import JobRecord, TermsRecord
+from reelmesh.node.coordinator.services import Services
+from reelmesh.scheduler.cost import REFERENCE, BudgetTooLow, ReferenceRate, least_budget, reserves
+from reelmesh.scheduler.ids import MAX_WEI, JobId, SubtaskId, Wei, ether
+from reelmesh.scheduler.job.state import Limits
+from reelmesh.scheduler.plan import Plan
+from reelmesh.scheduler.spec import JobSpec, parse_spec
+from reelmesh.scheduler.templates import make_plan
+
+RESERVE_PARTS = 2
+"""One part in so many of a budget is offered at first, where that is not too little; the rest pays
+for work that must be done again when a provider fails, and comes back when none does."""
+_SHORTEST_DEADLINE_S = 60
+_LONGEST_DEADLINE_S = 30 * 86_400
+_GAS_RESERVE_WEI = 10**15
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class BadRequest(UserError):
+    """A submission that cannot be taken as it stands; nothing was posted."""
+
+
+class NotEnoughCoins(UserError):
+    """The buyer's account cannot pay the budget and the gas."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A submission whose form is right."""
+
+    spec: JobSpec
+    plan: Plan
+    budget: Wei
+    reserves: Mapping[SubtaskId, Wei]
+    deadline_s: int
+    out_dir: Path
+    name: str
+    request_id: str | None
+
+
+def parse_request(
+    config: CoordinatorConfig,
+    *,
+    spec_json: str,
+    budget: str,
+    deadline_s: int,
+    out_dir: str,
+    name: str,
+    request_id: str,
+) -> Request:
+    """Check all that can be checked without the chain. Raises UserError."""
+    spec = parse_spec(spec_json)
+    plan = make_plan(spec)
+    amount = _amount(budget)
+    if not _SHORTEST_DEADLINE_S <= deadline_s <= _LONGEST_DEADLINE_S:
+        raise BadRequest(
+            f"a deadline of {deadline_s} s is not possible", "give 60 s to 30 days from now"
+        )
+    if not Path(out_dir).is_absolute():
+        raise BadRequest("the output folder must be an absolute path")
+    if not _NAME.fullmatch(name):
+        raise BadRequest(
+            "the output's name has characters that a file name should not have",
+            "use letters, digits, dots, dashes and underscores",
+        )
+    if request_id and not _REQUEST_ID.fullmatch(request_id):
+        raise BadRequest("the request id has characters that it should not have")
+    return Request(
+        spec=spec,
+        plan=plan,
+        budget=amount,
+        reserves=first_reserves(config, plan, amount),
+        deadline_s=deadline_s,
+        out_dir=Path(out_dir),
+        name=name,
+        request_id=request_id or None,
+    )
+
+
+def first_reserves(config: CoordinatorConfig, plan: Plan, budget: Wei) -> dict[SubtaskId, Wei]:
+    """The most paid for each subtask at first. Raises BudgetTooLow, which names the least."""
+    rates = reference_rates(config)
+    least = least_budget(plan, rates)
+    if budget < least:
+        raise BudgetTooLow(budget, least)
+    return reserves(plan, Wei(max(least, budget // RESERVE_PARTS)), rates)
+
+
+def reference_rates(config: CoordinatorConfig) -> dict[str, ReferenceRate]:
+    """The catalogue's reference rates with this node's own in their place."""
+    own = {
+        stage: ReferenceRate(seconds_per_unit=r.seconds_per_unit, wei_per_unit=r.wei_per_unit)
+        for stage, r in config.reference_rates.items()
+    }
+    return {**REFERENCE, **own}
+
+
+def limits_for(config: CoordinatorConfig, deadline_s: int) -> Limits:
+    """The waits of a job, from the node's configuration and the job's own time."""
+    return Limits(
+        bid_window_ms=math.ceil(config.bid_window_s * 1000),
+        lease_ms=math.ceil(config.lease_s * 1000),
+        take_up_ms=max(20_000, math.ceil(config.lease_s * 2000)),
+        settle_margin_ms=min(20_000, deadline_s * 100),
+    )
+
+
+async def make_record(services: Services, request: Request) -> JobRecord:
+    """The job as it will be posted next. Raises NotEnoughCoins, ChainError.
+
+    The caller holds `services.posting` until the posting is decided.
+    """
+    await _check_coins(services, request.budget)
+    created_ms = services.clock_ms()
+    terms = await services.market.plan_post(
+        bytes.fromhex(request.spec.spec_hash()),
+        request.budget,
+        created_ms // 1000 + request.deadline_s,
+        services.config.claim_window_s,
+        services.key.address,
+    )
+    return JobRecord(
+        job_id=JobId("0x" + terms.job_id(services.domain).hex()),
+        created_ms=created_ms,
+        chain_id=services.domain.chain_id,
+        market=services.domain.market,
+        terms=TermsRecord.of(terms),
+        spec=request.spec,
+        plan=request.plan,
+        out_dir=request.out_dir,
+        name=request.name,
+        from_block=services.from_block,
+    )
+
+
+async def _check_coins(services: Services, budget: Wei) -> None:
+    missing = await missing_credit(services, budget)
+    balance = await services.market.sender.balance()
+    needed = missing + _GAS_RESERVE_WEI
+    if balance < needed:
+        raise NotEnoughCoins(
+            f"the account {services.key.address} has {ether(balance)} ether; "
+            f"this job needs {ether(needed)} with gas",
+            "send it coins, or offer a smaller budget",
+        )
+
+
+def _amount(text: str) -> Wei:
+    if not text.isascii() or not text.isdecimal() or len(text) > 39 or int(text) > MAX_WEI:
+        raise BadRequest("the budget is not an amount of wei", "give a whole number of wei")
+    return Wei(int(text))
