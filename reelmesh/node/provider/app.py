@@ -25,7 +25,7 @@ from reelmesh.node.provider.paymaster import Paymaster
 from reelmesh.node.provider.session import JobSession, Node
 from reelmesh.node.provider.state import JobRecord, ProviderState
 from reelmesh.node.provider.status import write_json
-from reelmesh.node.provider.work import Kit
+from reelmesh.node.provider.work import Finished, Kit
 from reelmesh.node.rpc.certstore import load_or_make
 from reelmesh.node.rpc.limits import RpcLimits
 from reelmesh.node.storage.artifacts import ArtifactStore
@@ -116,7 +116,7 @@ class Provider:
             clock_ms=node.clock_ms,
             finished=self._finished,
         )
-        remembered = Kit(machine.workers[0], self._store, machine.device_class).remembered
+        remembered: dict[str, Finished] = {}
         self._lanes = [
             Lane(
                 self._board,
@@ -152,6 +152,8 @@ class Provider:
                 group.create_task(self._advertise(), name="ads")
                 group.create_task(self._tell(), name="status")
                 self._ready()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         finally:
             await self._bidder.stop()
             with contextlib.suppress(PeerError):
@@ -292,6 +294,4 @@ async def _register(
             "reelmesh provider register --operator ACCOUNT, then start it again",
         )
     tx = await register.register(key, stake)
-    log.info(
-        "registered", node=key.address, operator=operator.address, stake_wei=stake, gas=tx.gas_used
-    )
+    log.info("registered", node=key.address, stake_wei=stake, tx=tx.tx_hash, gas=tx.gas_used)
