@@ -12,6 +12,7 @@ from dataclasses import replace
 import trio
 from libp2p import new_host
 from libp2p.abc import INetStream
+from libp2p.crypto.keys import KeyPair
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -120,14 +121,15 @@ async def nodes(count: int) -> AsyncIterator[list[Node]]:
 class Hostile:
     """A bare py-libp2p peer, nothing hardened, that writes whatever it is told to."""
 
-    def __init__(self, key: NodeKey | None = None) -> None:
+    def __init__(self, key: NodeKey | None = None, pair: KeyPair | None = None) -> None:
         self.key = key or NodeKey.generate()
+        self._pair = pair or self.key.libp2p_key_pair()
         self._bridge = TrioBridge("hostile")
         self._target: ID | None = None
 
     async def start(self) -> None:
         async def body(ready: Callable[[], None], stop: trio.Event) -> None:
-            self._host = new_host(key_pair=self.key.libp2p_key_pair())
+            self._host = new_host(key_pair=self._pair)
             async with self._host.run(listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")]):
                 ready()
                 await stop.wait()

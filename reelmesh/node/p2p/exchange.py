@@ -7,13 +7,13 @@ whatever reason (rate, size, time, a handler that failed) sees its stream reset,
 # ruff: noqa: BLE001 - what a peer makes go wrong ends its request alone
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.host.exceptions import StreamFailure
 from libp2p.io.exceptions import MessageTooLarge as FrameTooLarge
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamEOF, StreamReset
@@ -42,7 +42,7 @@ class Exchange:
 
     def __init__(self, host: IHost, settings: P2PSettings, metrics: Metrics) -> None:
         self._host, self._settings, self._metrics = host, settings, metrics
-        self._rates = PeerRates(settings.request_rate, settings.request_burst, trio.current_time)
+        self._rates = PeerRates(settings.request_rate, settings.request_burst, time.monotonic)
         self._slots = Slots(settings.streams_per_peer, settings.streams_in_all)
 
     def serve(self, protocol: str, handler: Handler, max_request: int, max_reply: int) -> None:
@@ -115,7 +115,7 @@ class Exchange:
             raise RequestTimedOut(f"peer {peer} did not answer in {timeout_s:g} s") from None
         except FrameTooLarge as exc:
             raise MessageTooLarge(f"the reply of {peer} is over {max_reply} bytes") from exc
-        except (SwarmException, StreamFailure) as exc:
+        except SwarmException as exc:
             raise PeerUnreachable(f"cannot reach peer {peer}: {exc}") from exc
         except Exception as exc:
             raise RequestRefused(f"peer {peer} refused the request on {protocol}") from exc

@@ -49,8 +49,9 @@ class ReplayCache:
     """Which messages were seen, for as long as they could be replayed; in bounded memory.
 
     A key is remembered until its message has expired, skew included, since after that the message
-    is refused for its age. One sender has room for `per_sender` live keys, so that nobody can push
-    out what others sent; when all room is taken, senders with the fewest live keys stay.
+    is refused for its age. One sender has room for `per_sender` live keys, so that none can push
+    out what others sent. Past `max_senders`, those with nothing live go first, then those not heard
+    of for longest.
     """
 
     def __init__(self, max_senders: int = 4096, per_sender: int = 256) -> None:

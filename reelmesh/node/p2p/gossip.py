@@ -9,13 +9,14 @@ and validators are plain functions that may refuse or raise without harm.
 # ruff: noqa: BLE001 - what a peer makes go wrong ends its message alone
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
 
 import structlog
-import trio
 from google.protobuf.message import DecodeError
 from libp2p.abc import IHost, INetStream
+from libp2p.exceptions import ParseError
 from libp2p.io.exceptions import MessageTooLarge
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID, PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
@@ -35,6 +36,7 @@ Validator = Callable[[str, bytes], bool]
 """(peer id of the origin, payload) → keep and forward it? Called on libp2p's thread: be quick."""
 Cutoff = Callable[[ID], Awaitable[None]]
 
+MAX_TOPIC_CHARS: Final = 128
 MAX_CONTROL_ENTRIES: Final = 256
 MAX_CONTROL_IDS: Final = 1024
 INVALID_COST: Final = 5.0
@@ -85,8 +87,8 @@ class GuardedPubsub(Pubsub):
         self._bans = bans
         self._metrics = metrics
         self._cut_off = cut_off
-        self._frames = PeerRates(settings.rpc_rate, settings.rpc_burst, trio.current_time)
-        self._messages = PeerRates(settings.gossip_rate, settings.gossip_burst, trio.current_time)
+        self._frames = PeerRates(settings.rpc_rate, settings.rpc_burst, time.monotonic)
+        self._messages = PeerRates(settings.gossip_rate, settings.gossip_burst, time.monotonic)
 
     def set_validator(self, topic: str, validator: Validator) -> None:
         """Install a topic's validator; one that raises refuses the message."""
@@ -118,7 +120,7 @@ class GuardedPubsub(Pubsub):
                     await self._ban(peer_id)
                     return
                 await self._handle_frame(peer_id, rpc_pb2.RPC.FromString(frame))
-        except (DecodeError, MessageTooLarge, _BadFrame) as exc:
+        except (DecodeError, ParseError, MessageTooLarge, _BadFrame) as exc:
             self._metrics.add("bad_rpc")
             log.warning("bad_pubsub_frame", peer=peer, error=repr(exc)[:200])
             await reset_quietly(stream)
@@ -132,8 +134,10 @@ class GuardedPubsub(Pubsub):
             await self._take_message(peer_id, message)
         if len(rpc.subscriptions) <= self.max_subscriptions_per_rpc:
             for subscription in rpc.subscriptions:
-                self.handle_subscription(peer_id, subscription)
+                if len(subscription.topicid) <= MAX_TOPIC_CHARS:
+                    self.handle_subscription(peer_id, subscription)
         if rpc.HasField("control"):
+            _tame_control(rpc.control, self.topic_ids)
             await self.router.handle_rpc(rpc, peer_id)
 
     async def _take_message(self, peer_id: ID, message: rpc_pb2.Message) -> None:
@@ -169,8 +173,19 @@ def _check_frame(rpc: rpc_pb2.RPC, max_messages: int) -> None:
     control = rpc.control
     entries = len(control.ihave) + len(control.iwant) + len(control.graft) + len(control.prune)
     entries += len(control.idontwant)
-    ids = sum(len(c.messageIDs) for c in control.ihave) + sum(
-        len(c.messageIDs) for c in control.iwant
-    )
+    ids = sum(len(c.messageIDs) for c in control.ihave)
+    ids += sum(len(c.messageIDs) for c in control.iwant)
+    ids += sum(len(c.messageIDs) for c in control.idontwant)
     if entries > MAX_CONTROL_ENTRIES or ids > MAX_CONTROL_IDS:
         raise _BadFrame("too many control messages in one frame")
+
+
+def _tame_control(control: rpc_pb2.ControlMessage, topics: Collection[str]) -> None:
+    """Leave out what libp2p would remember for topics unknown here, or dial on a peer's word."""
+    fields: tuple[Any, ...] = (control.ihave, control.graft, control.prune)
+    for field in fields:
+        kept = [entry for entry in field if entry.topicID in topics]
+        del field[:]
+        field.extend(kept)
+    for prune in control.prune:
+        del prune.peers[:]

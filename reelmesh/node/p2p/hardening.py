@@ -32,6 +32,7 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 from reelmesh.node.p2p.limits import Bans, Slots
 from reelmesh.node.p2p.metrics import Metrics
 from reelmesh.node.p2p.settings import P2PSettings
+from reelmesh.node.wallet.keys import BadPeerId, address_of_peer_id
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -51,13 +52,15 @@ async def reset_quietly(stream: INetStream) -> None:
         log.debug("stream_reset_failed", error=repr(exc)[:200])
 
 
-def guard_streams(host: BasicHost, bans: Bans, metrics: Metrics) -> None:
-    """Contain every exception of every stream handler, negotiation included."""
+def guard_streams(host: BasicHost, settings: P2PSettings, bans: Bans, metrics: Metrics) -> None:
+    """Contain every exception of every stream handler, negotiation included, and bound them."""
     inner: StreamHandler = host._swarm_stream_handler
+    slots = Slots(settings.max_handled_per_peer, settings.max_handled_in_all)
 
     async def guarded(stream: INetStream) -> None:
         peer = peer_of(stream)
-        if peer in bans:
+        if peer in bans or not slots.acquire(peer):
+            metrics.add("streams_refused")
             await reset_quietly(stream)
             return
         try:
@@ -69,6 +72,8 @@ def guard_streams(host: BasicHost, bans: Bans, metrics: Metrics) -> None:
             metrics.add("handler_errors")
             log.warning("stream_handler_failed", peer=peer, error=repr(exc)[:200])
             await reset_quietly(stream)
+        finally:
+            slots.release(peer)
 
     host.get_network().set_stream_handler(guarded)
 
@@ -133,6 +138,15 @@ def keep_going(owner: Any, method: str, metrics: Metrics) -> None:
     _replace(owner, method, forever)
 
 
+def no_autodial(swarm: Swarm) -> None:
+    """Dial nobody unasked: as shipped, every address that any peer ever named is dialled."""
+
+    async def stay() -> None:
+        return
+
+    _replace(swarm.auto_connector, "maybe_connect", stay)
+
+
 def bound_inbound(swarm: Swarm, settings: P2PSettings, bans: Bans, metrics: Metrics) -> None:
     """Bound inbound connections by address, and free their slots when they end."""
     slots = Slots(settings.max_connections_per_ip, settings.max_connections)
@@ -159,11 +173,19 @@ async def _serve_inbound(swarm: Swarm, raw: IRawConnection, listener: Any, bans:
     muxed = await swarm.upgrade_inbound_raw_conn(raw, listener)
     for connection in swarm.connections.get(muxed.peer_id, []):
         if isinstance(connection, SwarmConn) and connection.muxed_conn is muxed:
-            if str(muxed.peer_id) in bans:
+            if str(muxed.peer_id) in bans or not _has_account(str(muxed.peer_id)):
                 await connection.close()
             await connection.event_closed.wait()
             return
     await _close_quietly(raw)
+
+
+def _has_account(peer: str) -> bool:
+    try:
+        address_of_peer_id(peer)
+    except BadPeerId:
+        return False
+    return True
 
 
 async def watch_buffers(

@@ -15,6 +15,7 @@ NAMES: Final = frozenset(
         "flooders_banned",  # a peer sent so much that it was cut off
         "requests_refused",  # over the peer's rate or slots, too large, too slow, or cut short
         "requests_served",
+        "streams_refused",  # more at once than one peer may have
         "connections_refused",
         "buffers_overrun",  # a peer ignored flow control and was cut off
         "background_errors",  # a task of libp2p's raised and was contained

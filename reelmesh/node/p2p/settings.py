@@ -40,10 +40,12 @@ class P2PSettings:
     max_stream_buffer: int = 24 * 1024 * 1024
     max_connection_buffer: int = 48 * 1024 * 1024
     max_streams_per_connection: int = 256
+    max_handled_per_peer: int = 48
+    max_handled_in_all: int = 4096
     ban_s: float = 60.0
 
     health_interval_s: float = 2.0
-    health_timeout_s: float = 2.0
+    health_timeout_s: float = 4.0
     reconnect_s: float = 2.0
     reconnect_max_s: float = 30.0
     restart_s: float = 0.2

@@ -7,6 +7,7 @@ Lives inside one `TrioBridge`; `P2PHost` makes a new one after every crash.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -69,7 +70,7 @@ class Stack:
         events: Events,
     ) -> None:
         self._settings, self._metrics, self._events = settings, metrics, events
-        self._bans = Bans(settings.ban_s, trio.current_time)
+        self._bans = Bans(settings.ban_s, time.monotonic)
         self.host = _make_host(key_pair, settings)
         network = self.host.get_network()
         assert isinstance(network, Swarm)
@@ -78,8 +79,9 @@ class Stack:
         self.pubsub = GuardedPubsub(
             self.host, make_router(), settings, self._bans, metrics, self._cut_off
         )
-        hardening.guard_streams(self.host, self._bans, metrics)
+        hardening.guard_streams(self.host, settings, self._bans, metrics)
         hardening.guard_identify(self.host, metrics)
+        hardening.no_autodial(self.swarm)
         hardening.bound_inbound(self.swarm, settings, self._bans, metrics)
         self.swarm.register_notifee(_Notifee(self))
         self._nursery: trio.Nursery | None = None
@@ -282,7 +284,7 @@ def _resource_manager(settings: P2PSettings) -> ResourceManager:
     return ResourceManager(
         limits=ResourceLimits(
             max_connections=settings.max_connections + 16,
-            max_streams=settings.max_connections * 16,
+            max_streams=settings.max_handled_in_all * 4,
         ),
         connection_limits=ConnectionLimits(),
         enable_metrics=False,
