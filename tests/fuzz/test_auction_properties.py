@@ -169,6 +169,7 @@ def _units(world: World, stage: str) -> float:
     return next(task.units for task in world.tasks if task.stage == stage)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_every_clearing_keeps_the_rules(world: World) -> None:
     found = world.clear()
@@ -189,6 +190,7 @@ def test_every_clearing_keeps_the_rules(world: World) -> None:
                 assert found.assignments[parent].finish_s <= won.start_s
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_no_provider_runs_more_at_once_than_it_has_slots(world: World) -> None:
     found = world.clear()
@@ -198,6 +200,7 @@ def test_no_provider_runs_more_at_once_than_it_has_slots(world: World) -> None:
             assert sum(won.start_s <= moment < won.finish_s for won in runs) <= offer.slots
 
 
+@settings(deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_offers_does_not_matter(world: World, random: Any) -> None:
     shuffled = list(world.offers)
@@ -205,6 +208,7 @@ def test_the_order_of_offers_does_not_matter(world: World, random: Any) -> None:
     assert world.clear(tuple(shuffled)) == world.clear()
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_everyone_who_does_not_win_a_subtask_is_told_why(world: World) -> None:
     found = world.clear()
@@ -220,6 +224,7 @@ def test_everyone_who_does_not_win_a_subtask_is_told_why(world: World) -> None:
         assert loss.reason is not LossReason.NO_BIDS
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_every_reason_is_true(world: World) -> None:
     offers = {offer.provider: offer for offer in world.offers}
@@ -243,6 +248,7 @@ def test_every_reason_is_true(world: World) -> None:
                 assert (loss.reason is LossReason.OUTBID) == (ask > rival)
 
 
+@settings(deadline=None)
 @given(worlds(), st.data())
 def test_asking_less_never_wins_less(world: World, data: st.DataObject) -> None:
     bidders = _bidders(world, world.clear())
@@ -257,6 +263,7 @@ def test_asking_less_never_wins_less(world: World, data: st.DataObject) -> None:
     assert len(after) >= len(before)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_payment_is_the_highest_ask_that_still_wins(world: World) -> None:
     found = world.clear()
@@ -272,6 +279,7 @@ def test_a_payment_is_the_highest_ask_that_still_wins(world: World) -> None:
             assert len(prices_won(world.repriced(who, stage, over), provider, stage)) < k
 
 
+@settings(deadline=None)
 @given(worlds(), st.data())
 def test_no_other_price_for_a_stage_earns_more_than_the_true_one(
     world: World, data: st.DataObject
@@ -311,6 +319,7 @@ def _plain_groups(draw: st.DrawFn) -> World:
     return World(tasks, offers, most, draw(st.sampled_from([0, 1000, 10_000])), 1000.0, {})
 
 
+@settings(deadline=None)
 @given(_plain_groups())
 def test_no_other_split_has_less_cost_in_money_and_time(world: World) -> None:
     """The greedy choice is the best one: against all ways to hand out the subtasks."""
@@ -335,7 +344,7 @@ def test_no_other_split_has_less_cost_in_money_and_time(world: World) -> None:
     assert cost(got) == best
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(worlds())
 def test_alone_a_provider_is_paid_every_reserve(world: World) -> None:
     for offer in world.offers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelmesh.scheduler.canonical import canonical
@@ -30,6 +30,7 @@ specs = st.builds(
 BASE = json.loads(canonical(make_plan(parse_spec({"prompt": "a red ball", "seconds": 1}))))
 
 
+@settings(deadline=None, max_examples=40)
 @given(specs, st.integers(1, 240))
 def test_every_spec_has_a_plan_that_survives_its_bytes(spec: JobSpec, chunk_frames: int) -> None:
     made = plan(spec, chunk_frames=chunk_frames)
@@ -39,6 +40,7 @@ def test_every_spec_has_a_plan_that_survives_its_bytes(spec: JobSpec, chunk_fram
     assert sum(int(str(count)) for count in frames) == spec.frames
 
 
+@settings(deadline=None)
 @given(specs, st.integers(0, 10**20))
 def test_reserves_never_exceed_the_budget(spec: JobSpec, above: int) -> None:
     made = make_plan(spec)
@@ -58,6 +60,7 @@ def _paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(_paths(BASE)),
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just([]),

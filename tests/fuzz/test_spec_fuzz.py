@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelmesh.errors import ReelmeshError
@@ -28,6 +28,7 @@ def _one_line(error: ReelmeshError) -> None:
     assert len(str(error)) < 1000
 
 
+@settings(deadline=None)
 @given(fields | fields.map(lambda value: {"prompt": "x", **value}))
 def test_named_fields(value: dict[str, object]) -> None:
     try:
@@ -40,6 +41,7 @@ def test_named_fields(value: dict[str, object]) -> None:
     assert 12 <= spec.frames <= 1200
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300) | st.binary(max_size=300) | json_values.map(json.dumps))
 def test_text_and_bytes(source: str | bytes) -> None:
     try:
@@ -48,6 +50,7 @@ def test_text_and_bytes(source: str | bytes) -> None:
         _one_line(error)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=350))
 def test_a_prompt_that_is_taken_keeps_its_hash_through_json(prompt: str) -> None:
     try:
@@ -60,6 +63,7 @@ def test_a_prompt_that_is_taken_keeps_its_hash_through_json(prompt: str) -> None
     assert parse_spec({"prompt": spec.prompt}) == spec
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CATALOGUE)), st.data())
 def test_params(stage: str, data: st.DataObject) -> None:
     names = sorted(CATALOGUE[stage].params.model_fields)
@@ -79,6 +83,7 @@ def test_params(stage: str, data: st.DataObject) -> None:
     assert found.inputs_for(params).keys() >= (found.inputs.keys() - {"segment-*"})
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_canonical_bytes_are_json_and_stable(value: object) -> None:
     try:

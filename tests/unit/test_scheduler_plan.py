@@ -79,6 +79,11 @@ def test_cuts_are_even() -> None:
     assert cuts(1, 12) == [0, 1]
 
 
+def test_the_longest_video_in_the_smallest_chunks() -> None:
+    longest = parse_spec({"prompt": "x", "seconds": 20, "fps": 60})
+    assert len(plan(longest, chunk_frames=1).subtasks) == 5 + 2 * 1200 + 1
+
+
 def test_chunk_frames_are_bounded() -> None:
     with pytest.raises(ValueError, match="1 to 240"):
         plan(SPEC, chunk_frames=0)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from reelmesh.scheduler.stages.entry import MIB, StageEntry, StageParams
 
-MAX_SEGMENTS = 1024
+MAX_SEGMENTS = 1200
 
 
 class AssembleParams(StageParams):
