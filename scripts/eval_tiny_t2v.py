@@ -20,13 +20,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reelmesh.node.stages import tiny_t2v  # noqa: E402
-from reelmesh.node.stages.tiny_t2v.world import all_scenes  # noqa: E402
-from scripts.train_tiny_t2v.captions import canonical  # noqa: E402
-from scripts.train_tiny_t2v.probe import Probe  # noqa: E402
-from scripts.train_tiny_t2v.prompts import FREE  # noqa: E402
-from scripts.train_tiny_t2v.render import random_offsets, render, scene_indices  # noqa: E402
-from scripts.train_tiny_t2v.scores import score, score_partial  # noqa: E402
+from reelmesh.node.stages import tiny_t2v
+from reelmesh.node.stages.tiny_t2v.world import all_scenes
+from scripts.train_tiny_t2v.captions import canonical
+from scripts.train_tiny_t2v.probe import Probe
+from scripts.train_tiny_t2v.prompts import FREE
+from scripts.train_tiny_t2v.render import random_offsets, render, scene_indices
+from scripts.train_tiny_t2v.scores import score, score_partial
 
 #: Least share of what the probe reads on ground truth.
 TARGETS = {
@@ -48,9 +48,7 @@ def generate(
     for i, prompt in enumerate(prompts):
         cond = model.condition(tiny_t2v.text_features(prompt, model.device))
         first = None if firsts is None else firsts[i].permute(1, 2, 0)
-        z = model.denoise(
-            model.init_latent(i), cond, 0, steps, steps, guidance, first_frame=first
-        )
+        z = model.denoise(model.init_latent(i), cond, 0, steps, steps, guidance, first_frame=first)
         clips.append(model.decode(z).permute(0, 3, 1, 2))
     return torch.stack(clips)
 
@@ -103,7 +101,9 @@ def show(result: dict[str, Any]) -> None:
         print(f"{name:<12}{result['truth'][name]:>8.3f}{value:>8.3f}"
               f"{result['ratio'][name]:>8.3f}{target:>8}"
               f"{result['image_to_video'][name]:>13.3f}")  # fmt: skip
-    print(f"image→video: first frame differs by {result['image_to_video']['first_frame_mean_error']}")
+    print(
+        f"image→video: first frame differs by {result['image_to_video']['first_frame_mean_error']}"
+    )
     free = result["free_wordings"]
     print("hand-written wordings: " + ", ".join(f"{k} {v:.3f}" for k, v in free.items()))
     print("missed: " + (", ".join(result["missed"]) or "nothing"))

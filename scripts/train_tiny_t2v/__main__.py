@@ -44,7 +44,9 @@ def check_autoencoder(
         for noise in (0.0, 0.15, 0.3):
             clip = model.decode(unit_rms(z + noise * torch.randn_like(z)))
             mse = float((clip - train_autoencoder.as_input(frames)).square().mean()) / 4
-            print(f"rebuilt noise {noise} mse {mse:.5f}", score(probe.read(as_frames(clip)), scenes))
+            print(
+                f"rebuilt noise {noise} mse {mse:.5f}", score(probe.read(as_frames(clip)), scenes)
+            )
 
 
 def check_denoiser(
@@ -117,7 +119,9 @@ def main() -> None:
         text_bank.pack(folder, work / "minilm")
     if "probe" in args.phases:
         net = train_probe.train(device, args.probe_seconds, args.pool // 4, args.steps)
-        save_file({k: v.half().cpu() for k, v in net.state_dict().items()}, work / "probe.safetensors")
+        save_file(
+            {k: v.half().cpu() for k, v in net.state_dict().items()}, work / "probe.safetensors"
+        )
         says("probe saved")
     if "autoencoder" in args.phases:
         ae = train_autoencoder.train(
@@ -131,9 +135,7 @@ def main() -> None:
         check_autoencoder(ae, _probe(work, device), device, args.checks)
     if "denoiser" in args.phases:
         ae = _autoencoder(work, device)
-        bank = train_denoiser.make_bank(
-            ae, folder, device, args.clips, args.wordings, args.workers
-        )
+        bank = train_denoiser.make_bank(ae, folder, device, args.clips, args.wordings, args.workers)
         says("bank made")
         start = load_file(work / "denoiser.safetensors") if args.resume else None
         left = args.denoiser_seconds
@@ -145,8 +147,12 @@ def main() -> None:
         save_file(state, work / "denoiser.safetensors")
         save_file({"matrix": matrix.cpu(), "mean": mean.cpu()}, work / "whiten.safetensors")
         says(f"denoiser saved after {steps} steps")
-        result = check_denoiser(bank, denoiser, ae, _probe(work, device), folder, device, args.checks)
-        (work / "checks.json").write_text(json.dumps({"steps": steps, "held_out": result}, indent=1))
+        result = check_denoiser(
+            bank, denoiser, ae, _probe(work, device), folder, device, args.checks
+        )
+        (work / "checks.json").write_text(
+            json.dumps({"steps": steps, "held_out": result}, indent=1)
+        )
     if "export" in args.phases:
         says(f"exported {export(work)}")
 

@@ -99,9 +99,7 @@ def signed_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
     if shape == "ring":
         return (torch.sqrt(x * x + y * y) - 0.75).abs() - 0.27
     if shape == "cross":
-        return torch.minimum(
-            torch.maximum(ax - 1.0, ay - 0.33), torch.maximum(ax - 0.33, ay - 1.0)
-        )
+        return torch.minimum(torch.maximum(ax - 1.0, ay - 0.33), torch.maximum(ax - 0.33, ay - 1.0))
     if shape == "diamond":
         return (ax / 0.78 + ay / 1.18 - 1) / math.hypot(1 / 0.78, 1 / 1.18)
     return _heart(x, y)

@@ -63,7 +63,7 @@ def encoder(folder: Path, device: torch.device) -> Any:
     """MiniLM in float32 from its own folder or from a packed one."""
     from transformers import BertConfig, BertModel
 
-    state = {k: v for k, v in load_file(folder / "model.safetensors").items()}
+    state = dict(load_file(folder / "model.safetensors").items())
     config = BertConfig.from_json_file(folder / "config.json")
     rows = state.pop("rows", None)
     if rows is not None:

@@ -82,14 +82,15 @@ def train(
         optimiser.step(clock.rate(progress))
         average.update()
         if clock.done % 200 == 1 or steps:
-            print(f"autoencoder {clock.done} {clock.elapsed():.0f}s mse {float(square):.5f}", flush=True)
+            print(
+                f"autoencoder {clock.done} {clock.elapsed():.0f}s mse {float(square):.5f}",
+                flush=True,
+            )
     model.load_state_dict(average.state())
     return model.eval().requires_grad_(False)
 
 
-def _loss(
-    model: Autoencoder, clip: Tensor, mask: Tensor, noise_to: float
-) -> tuple[Tensor, Tensor]:
+def _loss(model: Autoencoder, clip: Tensor, mask: Tensor, noise_to: float) -> tuple[Tensor, Tensor]:
     near = F.max_pool2d(mask.flatten(0, 1)[:, None].float(), 5, 1, 2).reshape(mask.shape) > 0
     weight = (1 + 4 * near.float())[:, :, None]
     with torch.autocast(clip.device.type, torch.bfloat16, enabled=clip.is_cuda):

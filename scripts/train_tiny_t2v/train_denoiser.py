@@ -158,7 +158,6 @@ def train(
     lesson = Lesson(denoiser).to(device)
     optimiser = Optimiser(*_split(lesson), lr=3e-3 * rate, adam_lr=1.5e-3 * rate)
     average = Average(denoiser, 0.9995)
-    torch._dynamo.config.suppress_errors = True  # without a compiler it runs uncompiled
     run = torch.compile(lesson) if compiled and device.type == "cuda" else lesson
     clock, count = Clock(seconds, steps), len(bank.latents)
     while (progress := clock.tick()) < 1:

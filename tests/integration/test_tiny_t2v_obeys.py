@@ -25,17 +25,20 @@ def _read(frames: torch.Tensor) -> dict[str, str]:
 
 def test_text_features_are_token_states() -> None:
     states = text_features("a small green square")
-    assert states.shape == (6, 384) and states.dtype == torch.float32
+    assert states.shape == (6, 384)
+    assert states.dtype == torch.float32
     assert text_features("word " * 500).shape == (64, 384)
     assert torch.equal(states, text_features("a small green square"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    assert torch.equal(states, text_features("a small green square"))
+    torch.set_num_threads(before)
     with pytest.raises(PromptRefused):
         text_features("  ")
 
 
 def test_draws_the_prompt(model: TinyT2V) -> None:
-    cond = model.condition(
-        text_features("a small green square moving up over a black background")
-    )
+    cond = model.condition(text_features("a small green square moving up over a black background"))
     frames = model.decode(model.denoise(model.init_latent(7), cond))
     assert _read(frames) == {
         "size": "small",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from reelmesh.node.stages.tiny_t2v import (
 from reelmesh.node.stages.tiny_t2v.denoiser import times, velocity
 from reelmesh.node.stages.tiny_t2v.model import WEIGHTS
 
+WORDS = torch.randn(9, 384, generator=torch.Generator().manual_seed(1))
+
 
 @pytest.fixture(scope="module")
 def model() -> TinyT2V:
@@ -30,10 +33,10 @@ def model() -> TinyT2V:
 
 @pytest.fixture(scope="module")
 def cond(model: TinyT2V) -> Tensor:
-    return model.condition(torch.randn(9, 384, generator=torch.Generator().manual_seed(1)))
+    return model.condition(WORDS)
 
 
-@pytest.fixture()
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -66,11 +69,12 @@ def test_split_through_safetensors_is_bitwise_equal(
 def test_threads_do_not_change_a_bit(model: TinyT2V, cond: Tensor) -> None:
     first = torch.full((64, 64, 3), 40, dtype=torch.uint8)
     one = model.denoise(model.init_latent(4), cond, 0, 3, 20, first_frame=first)
-    one_frames = model.decode(one)
+    one_frames, one_cond = model.decode(one), model.condition(WORDS)
     torch.set_num_threads(2)
     two = model.denoise(model.init_latent(4), cond, 0, 3, 20, first_frame=first)
     assert torch.equal(one, two)
     assert torch.equal(one_frames, model.decode(two))
+    assert torch.equal(model.condition(WORDS), one_cond)
 
 
 def test_each_step_is_shown_and_can_be_run_again_alone(model: TinyT2V, cond: Tensor) -> None:
@@ -133,7 +137,8 @@ def test_a_masked_token_does_not_count(model: TinyT2V) -> None:
 
 def test_frames_are_pictures(model: TinyT2V) -> None:
     frames = model.decode(model.init_latent(1))
-    assert frames.shape == (16, 64, 64, 3) and frames.dtype == torch.uint8
+    assert frames.shape == (16, 64, 64, 3)
+    assert frames.dtype == torch.uint8
 
 
 def test_velocity_recovers_the_straight_path() -> None:
@@ -143,7 +148,9 @@ def test_velocity_recovers_the_straight_path() -> None:
     f = ((1 - t) * x - t * e) / d.sqrt()
     assert torch.allclose(velocity(t * x + (1 - t) * e, t, f), x - e, atol=1e-5)
     at = times(20)
-    assert at[0] == 0 and at[-1] == 1 and all(a < b for a, b in zip(at, at[1:], strict=False))
+    assert at[0] == 0
+    assert at[-1] == 1
+    assert all(a < b for a, b in itertools.pairwise(at))
 
 
 def _copy(folder: Path) -> Path:

