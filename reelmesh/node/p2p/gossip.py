@@ -10,7 +10,7 @@ and validators are plain functions that may refuse or raise without harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Final
 
 import structlog
@@ -36,6 +36,7 @@ Validator = Callable[[str, bytes], bool]
 """(peer id of the origin, payload) → keep and forward it? Called on libp2p's thread: be quick."""
 Cutoff = Callable[[ID], Awaitable[None]]
 
+MAX_FLOOD: Final = 128
 MAX_TOPIC_CHARS: Final = 128
 MAX_CONTROL_ENTRIES: Final = 256
 MAX_CONTROL_IDS: Final = 1024
@@ -43,9 +44,28 @@ INVALID_COST: Final = 5.0
 """A message that a validator refuses costs its forwarder as much as this many good ones."""
 
 
+class FloodPublisher(GossipSub):
+    """GossipSub that sends what it publishes itself to every subscriber it is connected to.
+
+    The mesh alone leaves out who is subscribed but not yet grafted, as after a start. This is
+    "flood publishing" of GossipSub 1.1; forwarding stays with the mesh.
+    """
+
+    def _get_peers_to_send(
+        self, topic_ids: Iterable[str], msg_forwarder: ID, origin: ID, msg_id: bytes | None = None
+    ) -> Iterable[ID]:
+        topics = list(topic_ids)
+        chosen = set(super()._get_peers_to_send(topics, msg_forwarder, origin, msg_id))
+        if self.pubsub is not None and msg_forwarder == self.pubsub.my_id:
+            everyone = {p for topic in topics for p in self.pubsub.peer_topics.get(topic, ())}
+            more = list(everyone - chosen - {origin})
+            chosen.update(more[: max(0, MAX_FLOOD - len(chosen))])
+        return chosen
+
+
 def make_router() -> GossipSub:
     """GossipSub 1.2 with a heartbeat of a second; peers' own limits replace its spam check."""
-    return GossipSub(
+    return FloodPublisher(
         protocols=[PROTOCOL_ID_V12, PROTOCOL_ID_V11, PROTOCOL_ID],
         degree=6,
         degree_low=4,
