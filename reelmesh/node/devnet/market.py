@@ -109,7 +109,7 @@ class Devnet:
     async def start_coordinator(self) -> ProcessState:
         """Start the coordinator, again if need be, and wait until it is ready."""
         home = self.root / "coordinator"
-        node = await self._start("coordinator", BUYER, home)
+        node = self._start("coordinator", BUYER, home)
         return await wait_ready(node, _READY_S)
 
     async def start_provider(self, profile: Profile) -> ProcessState:
@@ -117,7 +117,7 @@ class Devnet:
         home = self.root / profile.name
         home.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(take_rates, profile, home)
-        return await self._start("provider", profile.name, home)
+        return self._start("provider", profile.name, home)
 
     async def _up(self) -> DevnetState:
         log = self.root / "logs" / "chain.log"
@@ -249,11 +249,11 @@ class Devnet:
             "deployment": self._deployment,
         }
 
-    async def _start(self, kind: str, account: str, home: Path) -> ProcessState:
+    def _start(self, kind: str, account: str, home: Path) -> ProcessState:
         arguments = [kind, "run", "--home", str(self.root), "--config", str(home / "config.toml")]
         arguments += ["--account", account, "--password-file", str(self._password)]
         log = self.root / "logs" / f"{home.name}.log"
-        node = await start_node(home.name, arguments, home, log, detached=self._detached)
+        node = start_node(home.name, arguments, home, log, detached=self._detached)
         self._started.append(node)
         return node
 

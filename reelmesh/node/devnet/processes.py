@@ -26,7 +26,7 @@ class NodeFailed(ReelmeshError):
     """A node of the devnet ended, or did not become ready in time."""
 
 
-async def start_node(
+def start_node(
     name: str, arguments: Sequence[str], home: Path, log: Path, *, detached: bool
 ) -> ProcessState:
     """Start `reelmesh <arguments>` in a session of its own; it is not ready yet.
@@ -40,16 +40,24 @@ async def start_node(
     command = [sys.executable, "-m", "reelmesh", *arguments]
     if not detached:
         command += ["--die-with", str(os.getpid())]
-    with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    created = psutil.Process(process.pid).create_time()
-    return ProcessState(name=name, pid=process.pid, created_s=created, home=home, log=log)
+    pid = _spawn(command, log)
+    created = psutil.Process(pid).create_time()
+    return ProcessState(name=name, pid=pid, created_s=created, home=home, log=log)
+
+
+def _spawn(command: Sequence[str], log: Path) -> int:
+    """Start a program in a session of its own, its output appended to `log`; return its id.
+
+    Not by `subprocess` or asyncio, whose objects would have to outlive a detached process.
+    """
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    environment = dict(os.environ)
+    return os.posix_spawn(command[0], list(command), environment, file_actions=actions, setsid=True)
 
 
 async def wait_ready(node: ProcessState, timeout_s: float) -> ProcessState:
@@ -98,7 +106,11 @@ async def _gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
 
 def _alive(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if process.status() == psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(0)  # our own child: take its exit code, so that it is gone
+            return False
+        return bool(process.is_running())
     except psutil.NoSuchProcess:
         return False
 
