@@ -20,8 +20,8 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.conv1(F.silu(self.norm(x)))
-        return x + self.conv2(F.silu(h))
+        h: Tensor = self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+        return x + h
 
 
 class AcrossTime(nn.Module):
@@ -36,7 +36,7 @@ class AcrossTime(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         b = n // self.chunks
-        y = F.silu(self.norm(x)).reshape(b, self.chunks, c, h * w)
+        y: Tensor = F.silu(self.norm(x)).reshape(b, self.chunks, c, h * w)
         y = self.conv(y.permute(0, 3, 2, 1).reshape(b * h * w, c, self.chunks))
         y = y.reshape(b, h * w, c, self.chunks).permute(0, 3, 2, 1)
         return x + y.reshape(n, c, h, w)

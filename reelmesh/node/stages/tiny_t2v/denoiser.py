@@ -75,7 +75,8 @@ class Block(nn.Module):
         m = (shared + self.own).unsqueeze(2)  # [B, 6, 1, d]
         x = x + m[:, 2] * self.attention(_modulate(x, m[:, 0], m[:, 1]))
         h = F.gelu(self.up(_modulate(x, m[:, 3], m[:, 4])), approximate="tanh")
-        return x + m[:, 5] * self.down(h)
+        out: Tensor = x + m[:, 5] * self.down(h)
+        return out
 
 
 class TextResampler(nn.Module):
@@ -167,7 +168,8 @@ class Denoiser(nn.Module):
         noisy = self._patches(z * scale)
         given_first = (first * given[:, None, None, None])[:, None].expand(-1, n, -1, -1, -1)
         flag = given[:, None, None].expand(-1, noisy.shape[1], 1)
-        x = self.enter(torch.cat([noisy, self._patches(given_first), flag], dim=-1))
+        seen = torch.cat([noisy, self._patches(given_first), flag], dim=-1)
+        x = self.enter(seen.to(self.enter.weight.dtype))
         x = torch.cat([text.to(x.dtype), x], dim=1) + self.place.to(x.dtype)
         c = self.time(time_features(t, x.shape[-1]).to(x.dtype)) + text.mean(1)
         shared = self.shared(F.silu(c)).reshape(b, 6, -1)

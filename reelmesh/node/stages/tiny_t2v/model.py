@@ -88,7 +88,7 @@ class TinyT2V:
         if mask.shape != features.shape[:1] or not bool(mask.any()):
             raise DenoiseRefused("the text mask does not match the text features")
         with one_thread():
-            tokens = self._denoiser.text(
+            tokens: Tensor = self._denoiser.text(
                 features.to(self.device, self.dtype)[None], mask.to(self.device, torch.bool)[None]
             )
         return tokens[0].float().clone()
@@ -135,8 +135,7 @@ class TinyT2V:
             if cancelled is not None and cancelled():
                 raise Cancelled(f"stopped before step {i}")
             t = torch.full((2,), at[i], device=self.device)
-            pair = torch.stack([z, z]).to(self.dtype)
-            f = k(pair, t.to(self.dtype), text, first, given)
+            f = k(torch.stack([z, z]), t, text, first, given)
             f = f[1] + guidance * (f[0] - f[1])
             z = z + (at[i + 1] - at[i]) * velocity(z, t[0], f)
             if on_step is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -256,20 +257,22 @@ class Understanding:
         return "; ".join(parts)
 
 
-_FILLER_TEXT = """a an the of on over in to and that which is are it its with against at front while
-    this there one single very slowly quickly fast slow smoothly gently video clip animation
-    short show shows showing me i want please make movie scene background backdrop backgrounds
-    moving moves move going goes go sliding slides slide drifting gliding flying floating
-    travelling traveling heading rolling shooting running coloured colored colour color shape
-    shaped sign side corner from toward towards across plain solid simple flat screen through
-    bright shiny beautiful nice cute sized object by being seen has for up down left right
-    does not around round place floor size be some my see looks like as well high quality smooth pretty
-    steadily hd k there drifts glides flies
-    floats travels heads rolls shoots runs"""
+_FILLER_TEXT = """
+    a across against an and animation are around as at backdrop background backgrounds be
+    beautiful being bright by clip color colored colour coloured corner cute does down
+    drifting drifts fast flat flies floating floats floor flying for from front gently
+    glides gliding go goes going has hd heading heads high i in is it its k left like looks
+    make me move moves movie moving my nice not object of on one over place plain please
+    pretty quality quickly right rolling rolls round running runs scene screen see seen
+    shape shaped shiny shooting shoots short show showing shows side sign simple single size
+    sized slide slides sliding slow slowly smooth smoothly solid some steadily that the
+    there this through to toward towards traveling travelling travels up very video want
+    well which while with
+"""
 _FILLER = frozenset(_FILLER_TEXT.split())
 
 
-def _phrases(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+def _phrases(table: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
     pairs = [(words.replace("-", " "), key) for key, many in table.items() for words in many]
     return sorted(pairs, key=lambda p: -len(p[0]))
 
@@ -325,7 +328,7 @@ def understands(prompt: str) -> Understanding:
     value, text = _take_background(text)
     if value:
         known["background"] = value
-    tables = (
+    tables: tuple[tuple[str, list[tuple[str, str]]], ...] = (
         ("shape", _phrases(SHAPE_WORDS)),
         ("colour", _phrases(COLOUR_WORDS)),
         ("size", _phrases(SIZE_WORDS)),
