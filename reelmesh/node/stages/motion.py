@@ -29,7 +29,7 @@ Plane = NDArray[np.float32]  # [H, W]
 # moved further than its own width, both explanations look perfect, and only one is right.
 _HANDICAP = {"object": 0.0, "flow": 1.5, "still": 3.0}
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
-_GOOD = 20.0  # an explanation nowhere worse than this is taken without trying the next
+_GOOD = 40.0  # an explanation nowhere worse than this is taken without trying the next
 _NEIGHBOURHOOD = 4.0  # pixels, standard deviation
 _SHARPNESS = 1.5  # per grey level: how decidedly the better explanation wins
 _TRUST = 2.0  # pixels of disagreement between flows at which one is no longer believed

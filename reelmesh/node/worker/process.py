@@ -35,6 +35,7 @@ class WorkerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._killed = False
         self._messages: asyncio.Queue[wire.Message | None] = asyncio.Queue()
         self._errors: deque[str] = deque(maxlen=_STDERR_LINES)
         self._readers = [
@@ -70,8 +71,8 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """False once the process has ended."""
-        return self._process.returncode is None
+        """False once the process has ended, or was told to."""
+        return self._process.returncode is None and not self._killed
 
     async def send(self, message: wire.Message) -> None:
         """Sends a message; one that can no longer be delivered shows as None in `receive`."""
@@ -110,7 +111,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends the process at once."""
-        if self.alive:
+        self._killed = True
+        if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 

@@ -188,18 +188,16 @@ class Worker:
     async def _ready(self) -> WorkerProcess:
         if self._process is not None and self._process.alive:
             return self._process
-        if self._process is not None:
-            await self._process.close()
-        self._resident = []
+        await self.stop()
         process = await WorkerProcess.spawn(
             self._scratch, self._wanted, self._threads, self._nice, self._limit_mb
         )
-        self._process = process
         try:
             hello = await process.ready()
         except BaseException:
-            process.kill()
+            await process.close()
             raise
+        self._process = process
         self._device = Device.model_validate(hello["device"])
         self._devices = [Device.model_validate(found) for found in hello["devices"]]
         return process

@@ -1,0 +1,71 @@
+"""A whole plan in this process, one subtask after another, without the market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from reelmesh.scheduler.plan import Plan, Subtask
+
+from . import load_stage
+from .base import Stage, StageContext, StageFailed
+from .torch_setup import prepare_torch
+
+OnProgress = Callable[[str, float, str], None]
+
+
+def run_plan_locally(
+    plan: Plan,
+    workdir: Path,
+    device: torch.device | str = "cpu",
+    threads: int = 1,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Runs every subtask in order and returns the path of the last one's output.
+
+    What the same plan gives through the market it gives here, bit for bit, on a device of
+    the same class. Each subtask's files stay in `workdir`/<subtask id>.
+
+    Args:
+        device: "cpu", "cuda:0", …
+        on_progress: called with (subtask id, fraction in 0..1, note).
+
+    Raises:
+        StageFailed and the other errors of `Stage.run` and `Stage.load`.
+    """
+    prepare_torch(threads)
+    where = torch.device(device)
+    stages: dict[str, Stage] = {}
+    outputs: dict[str, dict[str, Path]] = {}
+    for subtask in plan.subtasks:
+        stage = stages.get(subtask.stage)
+        if stage is None:
+            stage = stages[subtask.stage] = _loaded(subtask, where)
+        folder = workdir / subtask.id
+        folder.mkdir(parents=True, exist_ok=True)
+        context = StageContext(where, folder, _reporter(on_progress, subtask.id))
+        inputs = {ref.name: outputs[ref.subtask][ref.output] for ref in subtask.inputs}
+        outputs[subtask.id] = stage.run(subtask.parsed_params(), inputs, context)
+    (result,) = outputs[plan.final().id].values()
+    return result
+
+
+def _loaded(subtask: Subtask, device: torch.device) -> Stage:
+    stage = load_stage(subtask.stage)
+    if stage.version != subtask.stage_version:
+        raise StageFailed(
+            "unknown_stage",
+            f"stage {stage.name} is at version {stage.version}, not {subtask.stage_version}",
+        )
+    stage.load(device)
+    return stage
+
+
+def _reporter(
+    on_progress: OnProgress | None, subtask: str
+) -> Callable[[float, str], None] | None:
+    if on_progress is None:
+        return None
+    return lambda fraction, note: on_progress(subtask, fraction, note)

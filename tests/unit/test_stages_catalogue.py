@@ -1,0 +1,42 @@
+"""The catalogue (what the market knows) and the torch code (what runs) say the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from reelmesh.node.stages import STAGES, StageFailed, load_stage
+from reelmesh.node.worker.samples import _SAMPLES
+from reelmesh.scheduler.stages import CATALOGUE
+
+
+def test_same_names() -> None:
+    assert set(STAGES) == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_same_name_and_version(name: str) -> None:
+    stage = load_stage(name)
+    assert (stage.name, stage.version) == (name, CATALOGUE[name].version)
+
+
+def test_every_stage_can_be_measured() -> None:
+    assert set(_SAMPLES) == set(CATALOGUE)
+
+
+def test_unknown_stage_is_refused() -> None:
+    with pytest.raises(StageFailed) as caught:
+        load_stage("../../etc/passwd")
+    assert caught.value.reason == "unknown_stage"
+
+
+def test_worker_package_leaves_torch_out_of_the_node() -> None:
+    code = (
+        "import sys, reelmesh.node.worker; "
+        "heavy = {'torch', 'av', 'cv2', 'transformers'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
