@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,20 @@ class Output:
 
 async def read_chunks(
     outputs: Sequence[Output], chunk_bytes: int
-) -> AsyncIterator[work_pb2.OutputChunk]:
+) -> AsyncGenerator[work_pb2.OutputChunk, None]:
     """Every output's bytes in order; raises StorageError when a file is not of its size."""
     for output in outputs:
         offset = 0
         with output.path.open("rb") as file:
-            while data := await asyncio.to_thread(file.read, chunk_bytes):
-                yield work_pb2.OutputChunk(output=output.index, offset=offset, data=data)
-                offset += len(data)
+            # the next piece is read while this one is sent
+            reading = asyncio.ensure_future(asyncio.to_thread(file.read, chunk_bytes))
+            try:
+                while data := await reading:
+                    reading = asyncio.ensure_future(asyncio.to_thread(file.read, chunk_bytes))
+                    yield work_pb2.OutputChunk(output=output.index, offset=offset, data=data)
+                    offset += len(data)
+            finally:
+                await asyncio.gather(reading, return_exceptions=True)
         if offset != output.size:
             raise StorageError(f"{output.path.name} changed while it was sent")
 

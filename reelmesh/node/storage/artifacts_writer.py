@@ -15,6 +15,8 @@ from reelmesh.errors import PeerError, StorageError
 
 # Below this a hop to another thread costs more than the hash and the write.
 _INLINE_BYTES = 16 << 10
+# The disk begins with what is there while more arrives, so that the last sync is short.
+_SYNC_EVERY_BYTES = 4 << 20
 
 Keep = Callable[[Path, str], Awaitable[None]]
 
@@ -46,6 +48,8 @@ class ArtifactWriter:
         self._keep = keep
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
+        self._unsynced = 0
+        self._syncing: asyncio.Future[None] | None = None
         self.size = 0
         self.artifact_id = ""
 
@@ -59,6 +63,12 @@ class ArtifactWriter:
             self._append(data)
         else:
             await asyncio.to_thread(self._append, data)
+        self._unsynced += len(data)
+        if self._unsynced >= _SYNC_EVERY_BYTES and (self._syncing is None or self._syncing.done()):
+            await self._synced()
+            self._unsynced = 0
+            descriptor = os.dup(self._open().fileno())
+            self._syncing = asyncio.ensure_future(asyncio.to_thread(_sync, descriptor))
 
     async def commit(self) -> str:
         """Check the hash and make the object visible; returns its name. Raises WrongHash."""
@@ -66,6 +76,7 @@ class ArtifactWriter:
         if self._expected is not None and found != self._expected:
             self.discard()
             raise WrongHash(f"expected an artifact {self._expected[:12]}…, got {found[:12]}…")
+        await self._synced()
         await asyncio.to_thread(self._finish)
         await self._keep(self._staging, found)
         self.artifact_id = found
@@ -73,6 +84,9 @@ class ArtifactWriter:
 
     def discard(self) -> None:
         """Drop what was written; does nothing after a commit."""
+        if self._syncing is not None:
+            self._syncing.add_done_callback(_forget)
+            self._syncing = None
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -96,6 +110,15 @@ class ArtifactWriter:
         elif kind is not None:
             self.discard()
 
+    async def _synced(self) -> None:
+        """Wait for the sync under way. Its failure is reported here once, and nowhere else."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            try:
+                await syncing
+            except OSError as error:
+                raise _storage_error(error) from error
+
     def _append(self, data: bytes) -> None:
         self._hash.update(data)
         try:
@@ -116,10 +139,21 @@ class ArtifactWriter:
 
     def _open(self) -> BinaryIO:
         if self._file is None:
-            # unbuffered: chunks are large, and a short write must not hide in a buffer
             descriptor = os.open(self._staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(descriptor, "wb")
         return self._file
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _forget(done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 def _storage_error(error: OSError) -> StorageError:

@@ -1,0 +1,222 @@
+"""Measures what hashing, storing and vouchers cost a result's way over gRPC.
+
+Sends the same bytes twice over loopback with the same mutual TLS and chunk size: once through a
+bare gRPC stream whose receiver throws them away and answers each chunk, and once as a real delivery
+(hashed and stored by the receiver, each chunk answered by a newly signed voucher, which the sender
+verifies). Runs alternate so that both see the same machine; the ratio is the median of the pairs'.
+
+Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from reelmesh.contracts import eip712
+from reelmesh.contracts.eip712 import Domain, Voucher
+from reelmesh.node.provider.ledger import JobLedger
+from reelmesh.node.provider.vouchers import Parties, take_voucher
+from reelmesh.node.rpc.certs import NodeCertificate, der_to_pem, make_certificate, server_name
+from reelmesh.node.rpc.client import WorkClient
+from reelmesh.node.rpc.delivery import DeliverySink, delivered_share
+from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES, RpcLimits
+from reelmesh.node.rpc.server import WorkServer
+from reelmesh.node.storage.artifacts import ArtifactStore
+from reelmesh.node.wallet.keys import NodeKey
+from reelmesh.proto import work_pb2
+from reelmesh.proto.work_pb2_grpc import WorkServicer, WorkStub, add_WorkServicer_to_server
+
+JOB = bytes(32)
+PRICE = 10**15
+TARGET = 0.5
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Bare(WorkServicer):
+    """Counts bytes and answers each chunk; no hash, no store, no voucher."""
+
+    async def Deliver(self, requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        accepted = 0
+        async for request in requests:
+            accepted += len(request.chunk.data)
+            yield work_pb2.DeliverReply(accepted_bytes=accepted)
+
+
+class Paying:
+    """A coordinator's handler with nothing but deliveries."""
+
+    def __init__(self, store: ArtifactStore, key: NodeKey, domain: Domain, provider: str) -> None:
+        self._store, self._key, self._domain, self._provider = store, key, domain, provider
+        self.paid_before = 0
+
+    async def begin_delivery(self, _provider: str, header: Any) -> DeliverySink:
+        return DeliverySink(
+            self._store,
+            header,
+            max_bytes=1 << 40,
+            raise_voucher=self._raise,
+            completed=self._completed,
+            aborted=self._aborted,
+        )
+
+    async def _raise(self, accepted: int, total: int) -> work_pb2.SignedVoucher:
+        amount = self.paid_before + delivered_share(PRICE, accepted, total)
+        signature = eip712.sign(self._domain, Voucher(JOB, self._provider, amount), self._key)
+        return work_pb2.SignedVoucher(job_id=JOB, amount=str(amount), signature=signature)
+
+    async def _completed(self, _refs: Sequence[Any]) -> None:
+        self.paid_before += PRICE
+
+    async def _aborted(self, reason: str) -> None:
+        raise RuntimeError(f"the delivery was aborted: {reason}")
+
+
+async def bare_server(coordinator: NodeCertificate, provider: NodeCertificate) -> tuple[Any, str]:
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    server = grpc.aio.server(options=options)
+    add_WorkServicer_to_server(Bare(), server)
+    credentials = grpc.ssl_server_credentials(
+        [(coordinator.key_pem, coordinator.cert_pem)],
+        root_certificates=der_to_pem(provider.der),
+        require_client_auth=True,
+    )
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+async def send_bare(stub: Any, data: bytes, chunk: int) -> float:
+    """Seconds for a bare stream of `data`: all chunks written as fast as they go, answers read."""
+    began = time.perf_counter()
+    call = stub.Deliver(timeout=600)
+
+    async def write() -> None:
+        for offset in range(0, len(data), chunk):
+            part = work_pb2.OutputChunk(offset=offset, data=data[offset : offset + chunk])
+            await call.write(work_pb2.DeliverRequest(chunk=part))
+        await call.done_writing()
+
+    writing = asyncio.create_task(write())
+    accepted = 0
+    async for reply in call:
+        accepted = reply.accepted_bytes
+    await writing
+    assert accepted == len(data)
+    return time.perf_counter() - began
+
+
+async def send_ours(
+    client: WorkClient, file: Path, header: Any, parties: Parties, chunk: int
+) -> float:
+    """Seconds for a delivery of `file`, with every voucher verified."""
+    ledger = JobLedger(cap=2**127)
+
+    async def on_reply(reply: Any) -> None:
+        nonlocal ledger
+        if reply.HasField("voucher"):
+            ledger = take_voucher(ledger, reply.voucher, parties)
+
+    began = time.perf_counter()
+    await client.deliver(header, [file], on_reply, chunk_bytes=chunk)
+    took = time.perf_counter() - began
+    assert ledger.promised > 0
+    return took
+
+
+async def measure(size: int, pairs: int, chunk: int) -> dict[str, Any]:
+    coordinator, provider = NodeKey.generate(), NodeKey.generate()
+    domain = Domain(31337, NodeKey.generate().address)
+    mine = make_certificate(provider, now_ms(), 3600)
+    parties = Parties(domain, JOB, coordinator.address, provider.address)
+    data = os.urandom(size)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "result"
+        file.write_bytes(data)
+        store = ArtifactStore(Path(folder) / "store")
+        handler: Any = Paying(store, coordinator, domain, provider.address)
+        server = WorkServer(coordinator, handler)
+        server.allow(provider.address, mine.der)
+        await server.start()
+        bare_certificate = make_certificate(coordinator, now_ms(), 3600)
+        bare, bare_target = await bare_server(bare_certificate, mine)
+        credentials = grpc.ssl_channel_credentials(
+            der_to_pem(bare_certificate.der), mine.key_pem, mine.cert_pem
+        )
+        options = [("grpc.ssl_target_name_override", server_name(coordinator.address))]
+        channel = grpc.aio.secure_channel(bare_target, credentials, options)
+        client = WorkClient(
+            server.target,
+            server.certificate_der,
+            mine,
+            coordinator=coordinator.address,
+            limits=RpcLimits(),
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        ref = work_pb2.ArtifactRef(name="result", sha256=digest, size=size, kind="frames")
+        header = work_pb2.DeliverHeader(
+            job_id=JOB, subtask="x", lease_token=bytes(16), outputs=[ref]
+        )
+        stub = WorkStub(channel)
+        plain: list[float] = []
+        ours: list[float] = []
+        try:
+            for number in range(pairs + 1):
+                one = await send_bare(stub, data, chunk)
+                other = await send_ours(client, file, header, parties, chunk)
+                if number:  # the first pair opens connections and files
+                    plain.append(one)
+                    ours.append(other)
+                await store.delete(digest)
+        finally:
+            await client.close()
+            await channel.close()
+            await server.stop()
+            await bare.stop(None)
+    ratio = statistics.median(b / o for b, o in zip(plain, ours, strict=True))
+    rate = size / statistics.median(ours) / 1e6
+    bare_rate = size / statistics.median(plain) / 1e6
+    how = (
+        f"{pairs} alternating pairs of {size >> 20} MiB in chunks of {chunk >> 10} KiB over "
+        "loopback TLS; bytes hashed, stored, synced to disk, a voucher signed and verified a chunk"
+    )
+    return {
+        "stream_ratio": {
+            "value": round(ratio, 3),
+            "unit": "x",
+            "baseline": round(bare_rate, 1),
+            "ratio": round(ratio, 3),
+            "target": f">= {TARGET}",
+            "how": how,
+            "ours_mb_s": round(rate, 1),
+            "bare_mb_s": round(bare_rate, 1),
+        }
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=64, help="size of the result")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--chunk-kib", type=int, default=MAX_CHUNK_BYTES >> 10)
+    args = parser.parse_args()
+    found = asyncio.run(measure(args.mib << 20, args.pairs, args.chunk_kib << 10))
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
