@@ -16,6 +16,8 @@ contract Providers is IProviders, EIP712, ReentrancyGuardTransient {
         uint128 stake;
     }
 
+    /// @notice Longest unbonding delay that can be deployed: a slip must not lock stakes for good.
+    uint256 public constant MAX_UNBONDING_DELAY = 365 days;
     /// @notice Least stake, in wei.
     uint256 public immutable MIN_STAKE;
     /// @notice Seconds between leaving and taking the stake.
@@ -29,6 +31,7 @@ contract Providers is IProviders, EIP712, ReentrancyGuardTransient {
 
     constructor(uint256 minStake, uint256 unbondingDelay) {
         if (minStake == 0) revert ZeroAmount();
+        if (unbondingDelay > MAX_UNBONDING_DELAY) revert BadUnbondingDelay(unbondingDelay);
         MIN_STAKE = minStake;
         UNBONDING_DELAY = unbondingDelay;
     }

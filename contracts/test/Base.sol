@@ -118,7 +118,7 @@ abstract contract Base {
             asset: asset,
             budget: budget,
             deadline: uint64(block.timestamp + 1 hours),
-            claimWindow: 1 days,
+            claimWindow: 2 hours,
             specHash: SPEC
         });
         vm.prank(buyer);

@@ -69,6 +69,8 @@ contract ProvidersTest is Base {
         register.register{value: STAKE - 1}(provider(0), r, vs);
         vm.expectRevert(abi.encodePacked(IProviders.ZeroAmount.selector));
         new Providers(0, 1);
+        vm.expectPartialRevert(IProviders.BadUnbondingDelay.selector);
+        new Providers(1, 365 days + 1);
     }
 
     function test_oneNodeAnOperatorAndOneOperatorANode() public {

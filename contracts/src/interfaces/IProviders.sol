@@ -21,6 +21,7 @@ interface IProviders {
     error BadBinding(address node);
     error Unbonding(uint256 until);
     error NotUnbonding();
+    error BadUnbondingDelay(uint256 delay);
     error ZeroAmount();
     error ZeroAddress();
     error NativeTransferFailed();
