@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reelmesh.node.worker import Device, MeasuredRate, RateBook, wire
+from reelmesh.node.worker import Device, MeasuredRate, RateBook, clock, wire
 from reelmesh.node.worker.device import NoSuchDevice, choose
 from reelmesh.node.worker.memory import needed_mb, ran_out
 
@@ -101,6 +101,24 @@ def test_a_lack_of_memory_is_recognised(error: Exception, needed: int) -> None:
 def test_other_errors_are_not_a_lack_of_memory() -> None:
     assert not ran_out(RuntimeError("shapes do not match"))
     assert not ran_out(OSError("no such file"))
+
+
+def test_work_is_timed_without_the_wait_for_a_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, now = tmp_path / "schedstat", [100.0]
+    monkeypatch.setattr(clock, "_SCHEDULER", account)
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    account.write_text("1 2000000000 3\n")
+    timed = clock.WorkClock()
+    now[0] += 5
+    assert timed.seconds() == pytest.approx(5)
+    account.write_text("1 5000000000 3\n")
+    assert timed.seconds() == pytest.approx(2)
+    account.unlink()
+    plain = clock.WorkClock()
+    now[0] += 3
+    assert plain.seconds() == pytest.approx(3)
 
 
 @dataclass

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class MeasuredRate(BaseModel):
-    """A stage's measured speed here. memory_mb is its peak, in MiB, with its libraries."""
+    """A stage's measured speed here, with cores to itself, and its peak memory in MiB."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

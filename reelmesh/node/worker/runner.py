@@ -15,6 +15,7 @@ from reelmesh.node.stages.base import Stage, StageContext
 from reelmesh.scheduler.stages import entry, parse_params
 
 from . import memory
+from .clock import WorkClock
 from .device import Device, as_torch
 from .wire import Message
 
@@ -73,7 +74,7 @@ class Runner:
         entry(name, int(request["stage_version"]))
         params = parse_params(name, str(request["params"]))
         stage = self.load(name)
-        loaded = time.monotonic()
+        clock = WorkClock()
         inputs = {key: Path(path) for key, path in request["inputs"].items()}
         _check_names(name, params, inputs)
         context = StageContext(self._torch_device, Path(request["workdir"]), on_progress, cancelled)
@@ -83,7 +84,7 @@ class Runner:
             "outputs": {key: str(path) for key, path in outputs.items()},
             "trajectory": [digest.hex() for digest in context.trajectory],
             "model_hash": stage.model_hash.hex(),
-            "run_s": time.monotonic() - loaded,
+            "run_s": clock.seconds(),
             "started_at_ms": started,
             "finished_at_ms": time.time_ns() // 1_000_000,
             "peak_memory_mb": memory.device_peak_mb(torch, self._torch_device),
