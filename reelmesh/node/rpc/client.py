@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -198,13 +198,12 @@ class WorkClient:
         try:
             await self._send(call, work_pb2.DeliverRequest(header=header))
             ahead = 0
-            async with aclosing(read_chunks(files, min(chunk_bytes, MAX_CHUNK_BYTES))) as chunks:
-                async for chunk in chunks:
-                    if ahead == self.limits.window:
-                        await self._answer(call, on_reply)
-                        ahead -= 1
-                    await self._send(call, work_pb2.DeliverRequest(chunk=chunk))
-                    ahead += 1
+            for request in read_chunks(files, min(chunk_bytes, MAX_CHUNK_BYTES)):
+                if ahead == self.limits.window:
+                    await self._answer(call, on_reply)
+                    ahead -= 1
+                await self._send(call, request)
+                ahead += 1
             with _typed_errors():
                 await call.done_writing()
             while not await self._answer(call, on_reply):

@@ -83,11 +83,12 @@ class DeliverySink:
 
     async def accept(self, chunk: work_pb2.OutputChunk) -> work_pb2.DeliverReply:
         """Store the next chunk; raises Malformed, TooMuch or WrongBytes."""
-        self._check(chunk)
-        await self._writer.write(chunk.data)
+        data = chunk.data  # once: protobuf copies the bytes at each access
+        self._check(chunk.output, chunk.offset, len(data))
+        await self._writer.write(data)
         if self._writer.size == self._outputs[self._done].size:
             await self._finish_output()
-        self.accepted_bytes += len(chunk.data)
+        self.accepted_bytes += len(data)
         voucher = await self._raise_voucher(self.accepted_bytes, self.total_bytes)
         return work_pb2.DeliverReply(accepted_bytes=self.accepted_bytes, voucher=voucher)
 
@@ -103,18 +104,18 @@ class DeliverySink:
         self._writer.discard()
         await self._aborted(reason)
 
-    def _check(self, chunk: work_pb2.OutputChunk) -> None:
+    def _check(self, output: int, offset: int, size: int) -> None:
         if self._done >= len(self._outputs):
             raise TooMuch("a chunk after the last announced byte")
-        if chunk.output != self._done or chunk.offset != self._writer.size:
+        if output != self._done or offset != self._writer.size:
             raise Malformed(
                 f"expected output {self._done} at {self._writer.size}, "
-                f"got output {chunk.output} at {chunk.offset}",
+                f"got output {output} at {offset}",
                 "out_of_order",
             )
-        if not 0 < len(chunk.data) <= MAX_CHUNK_BYTES:
-            raise TooMuch(f"a chunk of {len(chunk.data)} bytes; 1 to {MAX_CHUNK_BYTES} are allowed")
-        if self._writer.size + len(chunk.data) > self._outputs[self._done].size:
+        if not 0 < size <= MAX_CHUNK_BYTES:
+            raise TooMuch(f"a chunk of {size} bytes; 1 to {MAX_CHUNK_BYTES} are allowed")
+        if self._writer.size + size > self._outputs[self._done].size:
             raise TooMuch("more bytes than were announced for this output")
 
     async def _finish_output(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,22 +19,18 @@ class Output:
     size: int
 
 
-async def read_chunks(
-    outputs: Sequence[Output], chunk_bytes: int
-) -> AsyncGenerator[work_pb2.OutputChunk, None]:
-    """Every output's bytes in order; raises StorageError when a file is not of its size."""
+def read_chunks(outputs: Sequence[Output], chunk_bytes: int) -> Iterator[work_pb2.DeliverRequest]:
+    """Every output's chunks in order; raises StorageError when a file is not of its size."""
     for output in outputs:
         offset = 0
         with output.path.open("rb") as file:
-            # the next piece is read while this one is sent
-            reading = asyncio.ensure_future(asyncio.to_thread(file.read, chunk_bytes))
-            try:
-                while data := await reading:
-                    reading = asyncio.ensure_future(asyncio.to_thread(file.read, chunk_bytes))
-                    yield work_pb2.OutputChunk(output=output.index, offset=offset, data=data)
-                    offset += len(data)
-            finally:
-                await asyncio.gather(reading, return_exceptions=True)
+            # Not in a thread: these bytes were hashed a moment ago and are still in memory.
+            while data := file.read(chunk_bytes):
+                request = work_pb2.DeliverRequest()
+                request.chunk.output, request.chunk.offset = output.index, offset
+                request.chunk.data = data
+                yield request
+                offset += len(data)
         if offset != output.size:
             raise StorageError(f"{output.path.name} changed while it was sent")
 

@@ -122,13 +122,14 @@ class WorkService(WorkServicer):
                 return
             if request.WhichOneof("what") != "chunk":
                 raise Malformed("only chunks follow a delivery's header")
-            accepted += len(request.chunk.data)
             # only waiting for the sender counts, not our own disk
             waited_s += time.monotonic() - asked
             too_few = accepted < waited_s * self._limits.min_bytes_per_s
             if waited_s > self._limits.grace_s and too_few:
                 raise TooSlow(f"{accepted} bytes in {waited_s:.0f} s are too few")
-            await context.write(await delivery.accept(request.chunk))
+            reply = await delivery.accept(request.chunk)
+            accepted = reply.accepted_bytes
+            await context.write(reply)
 
     async def _next(self, context: Context, limit_s: float) -> Any:
         """The stream's next message, None at its end; raises TooSlow."""

@@ -13,8 +13,9 @@ from typing import BinaryIO, Self
 
 from reelmesh.errors import PeerError, StorageError
 
-# Below this a hop to another thread costs more than the hash and the write.
-_INLINE_BYTES = 16 << 10
+# Up to this a hop to another thread and back costs more than the hash and the write themselves,
+# which go to memory: the slow part, the sync, always has a thread of its own.
+_INLINE_BYTES = 1 << 20
 # The disk begins with what is there while more arrives, so that the last sync is short.
 _SYNC_EVERY_BYTES = 4 << 20
 
