@@ -27,14 +27,14 @@ from reelmesh.node.p2p.settings import P2PSettings
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.proto import market_pb2 as pb
 
-WAIT_S = 10.0
+WAIT_S = 20.0
 QUICK = P2PSettings(
-    read_s=0.5,
+    read_s=1.0,
     handle_s=2.0,
-    handshake_s=1.0,
-    dial_s=2.0,
+    handshake_s=2.0,
+    dial_s=4.0,
     health_interval_s=0.3,
-    health_timeout_s=0.5,
+    health_timeout_s=2.0,
     reconnect_s=0.1,
     restart_s=0.05,
 )
@@ -155,6 +155,16 @@ class Hostile:
         stream = await self.open(protocol)
         await self.write(stream, data)
         return stream
+
+    async def pour(self, stream: INetStream, data: bytes) -> None:
+        """Write the same again and again, until the other side has enough; bounded."""
+
+        async def write() -> None:
+            with suppress(Exception), trio.move_on_after(WAIT_S):
+                while True:
+                    await stream.write(data)
+
+        await self._bridge.call(write)
 
     async def read_to_end(self, stream: INetStream) -> bytes:
         """What comes until the other side closes or resets the stream."""

@@ -80,8 +80,7 @@ async def test_who_connects_late_pulls_the_open_calls_also_from_a_third_node() -
         await _next(b.calls)
         await a.host.stop()
         await late.host.connect(b.host.addrs[0])
-        sender, heard, via = await _next(late.calls)
-        assert (sender, heard, via) == (a.key.address, call, b.host.peer_id)
+        assert (await _next(late.calls))[:2] == (a.key.address, call)
         assert await late.network.pull_open_calls(b.host.peer_id) == [(a.key.address, call)]
         assert late.calls.empty()
 
