@@ -141,7 +141,7 @@ class CoordinatorConfig(NodeConfig):
     database_url: str | None = None
     bid_window_s: float = Field(default=2.0, gt=0.0, le=600.0)
     lease_s: float = Field(default=10.0, ge=1.0, le=600.0)
-    time_value_wei_per_s: Wei = 10**12
+    time_value_wei_per_s: Wei = 10**13
     claim_window_s: int = Field(default=3600, ge=60)
     reference_rates: dict[str, StageReference] = Field(default_factory=dict)
 
