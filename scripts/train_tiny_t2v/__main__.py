@@ -135,9 +135,16 @@ def main() -> None:
         check_autoencoder(ae, _probe(work, device), device, args.checks)
     if "denoiser" in args.phases:
         ae = _autoencoder(work, device)
-        bank = train_denoiser.make_bank(ae, folder, device, args.clips, args.wordings, args.workers)
-        says("bank made")
         start = load_file(work / "denoiser.safetensors") if args.resume else None
+        whiten = None
+        if args.resume:
+            saved = load_file(work / "whiten.safetensors", device=str(device))
+            whiten = saved["matrix"], saved["mean"]
+        seed = 6 if args.resume else 5
+        bank = train_denoiser.make_bank(
+            ae, folder, device, args.clips, args.wordings, args.workers, seed, whiten
+        )
+        says("bank made")
         left = args.denoiser_seconds
         denoiser, steps = train_denoiser.train(
             bank, device, left, args.batch, args.steps, start, args.rate
