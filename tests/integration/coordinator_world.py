@@ -35,7 +35,7 @@ from reelmesh.node.rpc.certs import make_certificate
 from reelmesh.node.rpc.client import WorkClient
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.wallet.keys import NodeKey, new_nonce
-from reelmesh.proto import market_pb2, work_pb2
+from reelmesh.proto import control_pb2, market_pb2, work_pb2
 from reelmesh.scheduler.cost import REFERENCE
 from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
 from reelmesh.scheduler.spec import JobSpec
@@ -83,7 +83,7 @@ class World:
             "bid_window_s": 1.0,
             "lease_s": 2.0,
             "claim_window_s": 60,
-            "time_value_wei_per_s": 10**10,
+            "time_value_wei_per_s": 10**14,
         }
         self.config = CoordinatorConfig(**{**fields, **config})
         self.out = home.parent / f"{home.name}.out"
@@ -104,10 +104,23 @@ class World:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
 
-    async def submit(self, budget: int = BUDGET, deadline_s: int = 600, **changes: Any) -> str:
+    async def submit(
+        self, budget: int = BUDGET, deadline_s: int = 600, request_id: str = "", **changes: Any
+    ) -> str:
         order = Order(spec(**changes).canonical().decode(), budget, deadline_s, self.out, "clip")
         async with ControlClient(self.config.control_socket) as client:
-            return await client.submit(order)
+            if not request_id:
+                return await client.submit(order)
+            request = control_pb2.SubmitJobRequest(
+                spec_json=order.spec_json,
+                budget=str(budget),
+                deadline_s=deadline_s,
+                out_dir=str(self.out),
+                name="clip",
+                request_id=request_id,
+            )
+            reply = await client._call(client._stub.SubmitJob, request, 30.0)
+            return str(reply.job_id)
 
     async def watch(
         self, job_id: str, until: Callable[[Event], bool] | None = None, after: int = 0
