@@ -91,7 +91,7 @@ class _Rich:
         from rich.live import Live
 
         self._view, self._lines = view, lines
-        self._live: Live = Live(refresh_per_second=8, transient=True, highlight=False)  # type: ignore[call-arg]
+        self._live: Live = Live(refresh_per_second=8, transient=True)
         self.opened: AbstractContextManager[Any] = self._live
 
     def show(self, event: Event) -> None:

@@ -27,7 +27,7 @@ class Profile:
 
 
 PROVIDERS = (
-    Profile("swift", 2, 9 * 10**12, 0.20, 0, "two threads, asks the most"),
+    Profile("swift", 2, 7 * 10**12, 0.20, 0, "two threads, asks the most"),
     Profile("steady", 1, 9 * 10**12, 0.10, 0, "one thread, asks a fair price"),
     Profile("thrifty", 1, 8 * 10**12, 0.0, 5, "one thread that steps back for others, asks little"),
 )
