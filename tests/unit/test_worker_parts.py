@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from reelmesh.node.stages import StageCancelled, StageFailed
+from reelmesh.node.stages.ncnn import BadWeights
 from reelmesh.node.worker import Device, MeasuredRate, RateBook, clock, wire
 from reelmesh.node.worker.device import NoSuchDevice, choose
 from reelmesh.node.worker.memory import needed_mb, ran_out
+from reelmesh.node.worker.runner import Runner
+from reelmesh.scheduler.stages import InvalidParams
 
 CPU = Device(kind="cpu", index=0, name="a", memory_mb=8000, device_class="cpu-avx2")
 GPU = Device(kind="cuda", index=0, name="b", memory_mb=80000, device_class="cuda-sm90")
@@ -101,6 +106,27 @@ def test_a_lack_of_memory_is_recognised(error: Exception, needed: int) -> None:
 def test_other_errors_are_not_a_lack_of_memory() -> None:
     assert not ran_out(RuntimeError("shapes do not match"))
     assert not ran_out(OSError("no such file"))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (MemoryError(), "out_of_memory"),
+        (StageCancelled("stop"), "cancelled"),
+        (StageFailed("bad_input", "no"), "bad_input"),
+        (InvalidParams("no"), "bad_params"),
+        (BadWeights("no"), "not_installed"),
+        (ZeroDivisionError("no"), "internal"),
+    ],
+)
+def test_every_failure_has_a_reason(error: Exception, reason: str) -> None:
+    def work() -> wire.Message:
+        raise error
+
+    answer = Runner(CPU).answer(work)
+    assert (answer["type"], answer["reason"]) == ("failed", reason)
+    assert answer["message"]
 
 
 def test_work_is_timed_without_the_wait_for_a_core(

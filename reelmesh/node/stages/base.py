@@ -24,7 +24,7 @@ class StageFailed(ReelmeshError):
     Args:
         reason: a code that crosses the wire: "bad_input" (an artifact is not what the
             parameters say), "bad_params", "unknown_stage", "not_installed" (a package or
-            weights file is missing here) or "internal".
+            weights file is missing here), "disk_full" or "internal".
         message: one plain line.
         hint: the next step.
     """

@@ -63,9 +63,7 @@ def _loaded(subtask: Subtask, device: torch.device) -> Stage:
     return stage
 
 
-def _reporter(
-    on_progress: OnProgress | None, subtask: str
-) -> Callable[[float, str], None] | None:
+def _reporter(on_progress: OnProgress | None, subtask: str) -> Callable[[float, str], None] | None:
     if on_progress is None:
         return None
     return lambda fraction, note: on_progress(subtask, fraction, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_BYTES = 2 << 30
 MAX_SIDE = 4096
 MAX_PIXELS = 4096 * 2304
 MAX_FRAMES = 4096
+
+#: Not the input's fault, though FFmpeg reports it while the input is read.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # The container is named, never probed: a playlist or a concat script could name other
 # files of this machine. The decoder gives up at the first damaged macroblock.
@@ -51,7 +55,9 @@ def open_media(path: Path, container: str, limits: MediaLimits) -> Iterator[Inpu
             yield media
     except MemoryError:
         raise
-    except (av.error.FFmpegError, EOFError, ValueError, UnicodeDecodeError) as error:
+    except (av.error.FFmpegError, EOFError, ValueError) as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise
         raise bad_input(f"{path.name} is not a readable video: {str(error)[:120]}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 import traceback
@@ -101,6 +102,8 @@ class Runner:
             return message | {"needed_mb": memory.needed_mb(error, used)}
         if isinstance(error, ReelmeshError):
             return _failed(_reason(error), error.message, error.hint)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return _failed("disk_full", "the disk that the worker writes to is full", "free space")
         traceback.print_exception(error, file=sys.stderr)
         return _failed("internal", f"{type(error).__name__}: {error}"[:300])
 
