@@ -19,6 +19,7 @@ from reelmesh.node.logging import get_logger
 from reelmesh.node.p2p.host import P2PHost
 from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.provider.bidding import Bidder, Market
+from reelmesh.node.provider.home import alone, short
 from reelmesh.node.provider.lanes import Board, Lane
 from reelmesh.node.provider.machine import Machine, open_machine
 from reelmesh.node.provider.paymaster import Paymaster
@@ -32,6 +33,7 @@ from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.db import sqlite_url
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.ids import ether
 
 log = get_logger(__name__)
 
@@ -39,6 +41,9 @@ _AD_EVERY_S = 30.0
 _AD_LIFE_MS = 90_000
 _STATUS_EVERY_S = 1.0
 _VANISH_MS = 120_000
+_KEEP_BYTES = 4 << 30
+_KEEP_MS = 3_600_000
+"""Artifacts beyond so many bytes go once they are an hour old: coordinators have theirs."""
 
 
 class NotRegistered(UserError):
@@ -62,12 +67,12 @@ async def run_provider(
 
     Raises:
         NotRegistered, WorkerStartFailed, NothingToOffer, ChainUnreachable, WrongChain, NotDeployed,
-        ListenFailed, CorruptState: each says what to do next.
+        ListenFailed, CorruptState, HomeInUse: each says what to do next.
     """
-    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     deployment = Deployment.load(config.deployment)
-    w3 = await chain.connect(config.rpc_url, config.chain_id)
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(alone(config.home))
+        w3 = await chain.connect(config.rpc_url, config.chain_id)
         stack.push_async_callback(chain.disconnect, w3)
         await deployment.check(w3)
         await _register(w3, deployment, key, operator)
@@ -139,6 +144,7 @@ class Provider:
             busy_slots=self._busy,
         )
         self._closing: set[asyncio.Task[None]] = set()
+        self._trimming: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled; then give back what is in hand, and go."""
@@ -170,11 +176,13 @@ class Provider:
             try:
                 session = JobSession(record, self._node)
             except PeerError as error:
-                log.warning("job_not_resumed", job=record.job_id, why=error.message)
+                log.warning("job_not_resumed", job=short(record.job_id), why=error.message)
                 await self._node.state.save_job(record.stopped("not_resumed"))
                 continue
             await self._board.add(session)
-            log.info("job_resumed", job=record.job_id, promised_wei=record.ledger.promised)
+            log.info(
+                "job_resumed", job=short(record.job_id), promised=ether(record.ledger.promised)
+            )
 
     def _ready(self) -> None:
         write_json(
@@ -193,6 +201,7 @@ class Provider:
 
     def _finished(self, record: JobRecord) -> None:
         """Nothing more is awaited from a job: forget its connection."""
+        self._trimming = asyncio.create_task(self._store.trim(_KEEP_BYTES, _KEEP_MS), name="trim")
         session = self._board.drop(record.job_id)
         if session is not None:
             session.record = record  # a late save must not bring it back
@@ -294,4 +303,4 @@ async def _register(
             "reelmesh provider register --operator ACCOUNT, then start it again",
         )
     tx = await register.register(key, stake)
-    log.info("registered", node=key.address, stake_wei=stake, tx=tx.tx_hash, gas=tx.gas_used)
+    log.info("registered", node=key.address, stake=ether(stake), tx=tx.tx_hash, gas=tx.gas_used)

@@ -15,6 +15,7 @@ from reelmesh.errors import ChainError, PeerError
 from reelmesh.node.logging import get_logger
 from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.provider.award import AwardRefused, SentBid, amount, check_award, check_escrow
+from reelmesh.node.provider.home import short
 from reelmesh.node.provider.lanes import Board
 from reelmesh.node.provider.ledger import JobLedger
 from reelmesh.node.provider.machine import Machine
@@ -23,6 +24,7 @@ from reelmesh.node.provider.session import JobSession, Node
 from reelmesh.node.provider.state import JobRecord
 from reelmesh.node.wallet.keys import new_nonce
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.ids import ether
 
 log = get_logger(__name__)
 
@@ -105,15 +107,17 @@ class Bidder:
         _keep(self._seen, key, True)
         decision = decide(call, self._standing(), self._machine.policy(), self._node.clock_ms())
         job = "0x" + call.job_id.hex()
-        log.info("call_seen", job=job, round=call.round, subtasks=len(call.subtasks))
+        log.info("call_seen", job=short(job), round=call.round, subtasks=len(call.subtasks))
         if not decision.bids:
             declined = dict(decision.declined)
-            log.info("no_bid", job=job, reason=decision.refused or "declined", declined=declined)
+            log.info(
+                "no_bid", job=short(job), reason=decision.refused or "declined", declined=declined
+            )
             return
         bid = SentBid.of(call, sender, decision.stages)
         earlier = self._bids.get(job)
         if earlier is not None and earlier.coordinator != sender:
-            log.warning("no_bid", job=job, reason="other_coordinator")
+            log.warning("no_bid", job=short(job), reason="other_coordinator")
             return
         _keep(self._bids, job, bid.after(earlier))
         task = asyncio.create_task(self._send(job, call, decision), name=f"bid-{job[:10]}")
@@ -130,7 +134,7 @@ class Bidder:
                 await self._take(job, sender, award)
         except (AwardRefused, PeerError) as error:
             reason = error.reason if isinstance(error, AwardRefused) else "refused"
-            log.warning("award_refused", job=job, reason=reason, why=str(error))
+            log.warning("award_refused", job=short(job), reason=reason, why=str(error))
             return False
         finally:
             self._awarding.pop(job, None)
@@ -138,14 +142,12 @@ class Bidder:
 
     async def on_loss(self, _sender: str, loss: market_pb2.Loss) -> None:
         """Say what was lost and why."""
+        reasons: dict[str, list[str]] = {}
         for one in loss.subtasks:
-            log.info(
-                "lost",
-                job="0x" + loss.job_id.hex(),
-                subtask=one.id,
-                reason=one.reason,
-                winning_wei=one.winning_price,
-            )
+            at = f" at {ether(int(one.winning_price))}" if one.winning_price else ""
+            reasons.setdefault(one.reason, []).append(one.id + at)
+        for reason, subtasks in reasons.items():
+            log.info("lost", job=short(loss.job_id), reason=reason, subtasks=", ".join(subtasks))
 
     async def _send(self, job: str, call: market_pb2.Call, decision: Decision) -> None:
         """Send the bid, again while the coordinator cannot be reached and the call is open."""
@@ -155,15 +157,15 @@ class Bidder:
                     call.coordinator_peer, self._bid(call, decision)
                 )
             except PeerError as error:
-                log.info("bid_not_sent", job=job, why=error.message)
+                log.info("bid_not_sent", job=short(job), why=error.message)
                 await asyncio.sleep(_ASK_AGAIN_S)
                 continue
-            stages = {one.stage: one.price_per_unit for one in decision.stages}
+            stages = {one.stage: ether(int(one.price_per_unit)) for one in decision.stages}
             if reply.accepted:
                 declined = dict(decision.declined)
-                log.info("bid_sent", job=job, wei_per_unit=stages, declined=declined)
+                log.info("bid_sent", job=short(job), eth_per_unit=stages, declined=declined)
             else:
-                log.warning("bid_refused", job=job, reason=reply.reason)
+                log.warning("bid_refused", job=short(job), reason=reply.reason)
             return
 
     def _bid(self, call: market_pb2.Call, decision: Decision) -> market_pb2.Bid:
@@ -200,9 +202,9 @@ class Bidder:
             await self._renew(kept, award, bid)
         log.info(
             "won",
-            job=job,
-            subtasks=[one.id for one in award.subtasks],
-            wei=sum(int(one.price) for one in award.subtasks),
+            job=short(job),
+            subtasks=", ".join(one.id for one in award.subtasks),
+            eth=ether(sum(int(one.price) for one in award.subtasks)),
         )
 
     async def _renew(self, kept: JobRecord, award: market_pb2.Award, bid: SentBid) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 
 from reelmesh.errors import PeerError
 from reelmesh.node.logging import get_logger
+from reelmesh.node.provider.home import short
 from reelmesh.node.provider.ledger import BadVoucher, Unpaid
 from reelmesh.node.provider.session import BadTotal, JobSession
 from reelmesh.node.provider.state import ProviderState, TaskRecord
 from reelmesh.node.provider.work import Kit, LeaseRun
 from reelmesh.node.rpc.errors import CallTimedOut, Refused, Unreachable
 from reelmesh.proto import work_pb2
+from reelmesh.scheduler.ids import ether
 
 log = get_logger(__name__)
 
@@ -116,17 +118,19 @@ class Lane:
                 if self._board.vanished(job):
                     await self._stop(job, "coordinator_vanished")
             except Refused as error:
-                log.warning("lease_refused", job=job.record.job_id, reason=error.reason)
+                log.warning("lease_refused", job=short(job.record.job_id), reason=error.reason)
                 if error.reason in _FATAL:
                     await self._stop(job, error.reason)
             except (Unpaid, BadVoucher, BadTotal) as error:
-                log.warning("job_left", job=job.record.job_id, why=error.message)
+                log.warning("job_left", job=short(job.record.job_id), why=error.message)
                 await self._stop(job, "unpaid")
             except PeerError as error:
-                log.warning("coordinator_misbehaves", job=job.record.job_id, why=error.message)
+                log.warning(
+                    "coordinator_misbehaves", job=short(job.record.job_id), why=error.message
+                )
             except Exception:
                 # nothing that one coordinator says may end the node
-                log.exception("lane_failed", job=job.record.job_id)
+                log.exception("lane_failed", job=short(job.record.job_id))
                 await self._stop(job, "internal")
             # an answer that comes at once, again and again, must not become a busy loop
             if time.monotonic() - began < _LEAST_TURN_S:
@@ -138,7 +142,7 @@ class Lane:
                 await self._work(job, reply.grant)
             case "settlement":
                 total = await job.agree(reply.settlement)
-                log.info("agreed_to_total", job=job.record.job_id, total_wei=total)
+                log.info("agreed_to_total", job=short(job.record.job_id), eth=ether(total))
             case "closed":
                 await self._stop(job, reply.closed[:40] or "closed")
             case _:
@@ -146,7 +150,9 @@ class Lane:
 
     async def _work(self, job: JobSession, grant: work_pb2.Grant) -> None:
         began = self._clock_ms()
-        log.info("running", job=job.record.job_id, subtask=grant.subtask, attempt=grant.attempt)
+        log.info(
+            "running", job=short(job.record.job_id), subtask=grant.subtask, attempt=grant.attempt
+        )
         run = self.run = LeaseRun(job, grant, self._kit)
         outcome = "shutting_down"
         try:
@@ -178,15 +184,15 @@ class Lane:
         say = log.info if outcome == "done" else log.warning
         say(
             "delivered" if outcome == "done" else "not_delivered",
-            job=job.record.job_id,
+            job=short(job.record.job_id),
             subtask=grant.subtask,
             outcome=outcome,
             run_ms=run_ms,
-            promised_wei=job.ledger.promised,
+            promised_eth=ether(job.ledger.promised),
         )
 
     async def _stop(self, job: JobSession, reason: str) -> None:
         if job.working:
-            log.info("job_closed", job=job.record.job_id, reason=reason)
+            log.info("job_closed", job=short(job.record.job_id), reason=reason)
         await job.stop(reason)
         await self._stopped(job)

@@ -17,7 +17,9 @@ from reelmesh.contracts.terms import JobState, Phase
 from reelmesh.errors import ChainError
 from reelmesh.node.logging import get_logger
 from reelmesh.node.provider.award import amount, proof_of, terms_of
+from reelmesh.node.provider.home import short
 from reelmesh.node.provider.state import JobRecord, ProviderState, Standing
+from reelmesh.scheduler.ids import ether
 
 log = get_logger(__name__)
 
@@ -66,7 +68,7 @@ class Paymaster:
                 try:
                     await self.review(job)
                 except (ChainError, ChainInconsistent) as error:
-                    log.warning("pay_not_checked", job=job.job_id, why=str(error))
+                    log.warning("pay_not_checked", job=short(job.job_id), why=str(error))
             try:
                 async with asyncio.timeout(self._every_s):
                     await self._wake.wait()
@@ -104,7 +106,9 @@ class Paymaster:
             for event in self._market.events_of(tx)
             if isinstance(event, events.Claimed) and event.provider == self._me
         )
-        log.info("claimed", job=job.job_id, wei=claimed, tx=tx.tx_hash, gas=tx.gas_used)
+        log.info(
+            "claimed", job=short(job.job_id), eth=ether(claimed), tx=tx.tx_hash, gas=tx.gas_used
+        )
         await self._end(job, "claimed", paid + claimed)
 
     async def _paid(self, job: JobRecord, chain: JobState) -> int:
@@ -120,7 +124,8 @@ class Paymaster:
 
     async def _end(self, job: JobRecord, reason: str, paid: int) -> None:
         say = log.warning if paid < job.ledger.promised else log.info
-        say("paid", job=job.job_id, wei=paid, promised_wei=job.ledger.promised, how=reason)
+        promised = ether(job.ledger.promised)
+        say("paid", job=short(job.job_id), eth=ether(paid), promised_eth=promised, how=reason)
         record = job.ended(reason, paid)
         await self._state.save_job(record)
         self._finished(record)

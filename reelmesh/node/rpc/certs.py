@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from eth_utils.crypto import keccak
@@ -27,6 +27,16 @@ MAX_LIFETIME_S = 60 * 86_400
 SKEW_S = 300
 """How far apart two nodes' clocks may be."""
 
+_WHAT_BAD_BYTES_RAISE = (
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _PREFIX = b"reelmesh/tls/1\n"
 _OCTETS = b"\x04\x41"  # DER: OCTET STRING of the 65 bytes r||s||v
 
@@ -127,10 +137,8 @@ def verify_certificate(der: bytes, now_ms: int) -> str:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if names.get_values_for_type(x509.DNSName) != [server_name(address)]:
             raise BadCertificate("a certificate whose name is not its node's")
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound) as error:
+    except _WHAT_BAD_BYTES_RAISE as error:
         raise BadCertificate("a certificate that does not hold up") from error
-    except x509.DuplicateExtension as error:
-        raise BadCertificate("a certificate with an extension twice") from error
     return address
 
 
@@ -144,7 +152,7 @@ def der_to_pem(der: bytes) -> bytes:
     try:
         certificate = x509.load_der_x509_certificate(der)
         return certificate.public_bytes(serialization.Encoding.PEM)
-    except ValueError as error:
+    except _WHAT_BAD_BYTES_RAISE as error:
         raise BadCertificate("not a certificate") from error
 
 
@@ -153,7 +161,7 @@ def pem_to_der(pem: bytes) -> bytes:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         return certificate.public_bytes(serialization.Encoding.DER)
-    except ValueError as error:
+    except _WHAT_BAD_BYTES_RAISE as error:
         raise BadCertificate("not a certificate") from error
 
 

@@ -27,7 +27,12 @@ from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from reelmesh.errors import StorageError
-from reelmesh.node.storage.artifacts_file import hash_file, move_into_place, sweep_incoming
+from reelmesh.node.storage.artifacts_file import (
+    hash_file,
+    move_into_place,
+    oldest_beyond,
+    sweep_incoming,
+)
 from reelmesh.node.storage.artifacts_writer import ArtifactWriter, WrongHash
 
 CHUNK = 1 << 20
@@ -201,6 +206,18 @@ class ArtifactStore:
                 continue
             with contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(store, key)
+
+    async def trim(self, keep_bytes: int, keep_ms: int) -> None:
+        """Remove the oldest local objects beyond `keep_bytes`, none younger than `keep_ms`.
+
+        A bucket keeps everything. What is removed can be fetched again by its name.
+        """
+        now_ns = time.time_ns()
+        for name in await asyncio.to_thread(
+            oldest_beyond, self.root / "objects", keep_bytes, now_ns - keep_ms * 1_000_000
+        ):
+            self._verified.pop(name, None)
+            self._file(name).unlink(missing_ok=True)
 
     # -- within ------------------------------------------------------------------------------
 

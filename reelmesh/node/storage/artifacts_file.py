@@ -38,6 +38,18 @@ def sweep_incoming(folder: Path) -> None:
                 file.unlink()
 
 
+def oldest_beyond(objects: Path, keep_bytes: int, before_ns: int) -> list[str]:
+    """Names of the objects that do not fit into `keep_bytes`, newest kept, all from before then."""
+    found = [(file.stat(), file.name) for file in objects.glob("??/*") if file.is_file()]
+    found.sort(key=lambda pair: -pair[0].st_mtime_ns)
+    names, total = [], 0
+    for stat, name in found:
+        total += stat.st_size
+        if total > keep_bytes and stat.st_mtime_ns < before_ns:
+            names.append(name)
+    return names
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
