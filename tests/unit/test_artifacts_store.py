@@ -182,3 +182,16 @@ async def test_a_bucket_is_the_source_of_a_copy(tmp_path: Path) -> None:
     assert (await here.path(name)).read_bytes() == b"shared"
     await here.delete(name)
     assert not await here.has(name)
+
+
+async def test_trimming_takes_the_oldest_and_leaves_the_young(store: ArtifactStore) -> None:
+    names = [await store.put_bytes(bytes([number]) * 100) for number in range(4)]
+    for age, name in enumerate(reversed(names)):
+        os.utime(file_of(store, name), (1_000_000 - age, 1_000_000 - age))
+    young = await store.put_bytes(b"young" * 20)
+    await store.trim(keep_bytes=250, keep_ms=60_000)
+    assert [await store.has(name) for name in names] == [False, False, False, True]
+    assert await store.has(young)
+    await store.trim(keep_bytes=0, keep_ms=60_000)
+    assert await store.has(young)
+    assert not await store.has(names[3])
