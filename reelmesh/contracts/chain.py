@@ -32,11 +32,14 @@ from reelmesh.contracts.errors import (
     BadRpcUrl,
     ChainUnreachable,
     InsufficientFunds,
+    NonceTaken,
     NotDeployed,
+    RpcRefused,
     TxReverted,
     TxTimeout,
     WrongChain,
 )
+from reelmesh.errors import ChainError
 
 REQUEST_TIMEOUT_S: Final = 20.0
 RECEIPT_TIMEOUT_S: Final = 180.0
@@ -56,15 +59,7 @@ async def rpc_errors(call: str) -> AsyncIterator[None]:
     except ContractLogicError as error:
         raise TxReverted.from_data(call, error.data, error.message or "") from error
     except Web3RPCError as error:
-        details = (error.rpc_response or {}).get("error", {})
-        told = str(details.get("message", error)) if isinstance(details, dict) else str(error)
-        if "insufficient funds" in told.lower():
-            raise InsufficientFunds(
-                f"the account cannot pay for {call}", "send it coins for value and gas"
-            ) from error
-        raise TxReverted.from_data(
-            call, details.get("data") if isinstance(details, dict) else None, told
-        ) from error
+        raise _rpc_refusal(call, error) from error
     except BadFunctionCallOutput as error:
         raise NotDeployed(
             f"the address that should answer {call} holds no such contract",
@@ -75,6 +70,27 @@ async def rpc_errors(call: str) -> AsyncIterator[None]:
             f"the chain did not answer {call} ({type(error).__name__})",
             "check that the RPC endpoint is up and its URL is right",
         ) from error
+
+
+def _rpc_refusal(call: str, error: Web3RPCError) -> ChainError:
+    """What an error answered by the endpoint means for its reader."""
+    answered: Any = (error.rpc_response or {}).get("error")
+    details: dict[str, Any] = answered if isinstance(answered, dict) else {}
+    told = str(details.get("message", error))[:200]
+    if "insufficient funds" in told.lower():
+        return InsufficientFunds(
+            f"the account cannot pay for {call}", "send it coins for value and gas"
+        )
+    if "nonce too low" in told.lower() or "replacement transaction" in told.lower():
+        return NonceTaken(
+            f"another transaction of the account came before {call}",
+            "let one program at a time send from an account, then try again",
+        )
+    if details.get("data") or "revert" in told.lower():
+        return TxReverted.from_data(call, details.get("data"), told)
+    return RpcRefused(
+        f"the RPC endpoint refused {call}: {told}", "try again, or use another endpoint"
+    )
 
 
 async def connect(rpc_url: str, expected_chain_id: int | None = None) -> Web3Client:

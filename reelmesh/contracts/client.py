@@ -11,10 +11,11 @@ from hexbytes import HexBytes
 
 from reelmesh.contracts import artifacts_file, chain
 from reelmesh.contracts.chain import Sender, TxResult, Web3Client
+from reelmesh.contracts.errors import RpcRefused
 from reelmesh.errors import UserError
 
-# Public endpoints refuse longer ranges.
-LOG_RANGE: Final = 5_000
+# An endpoint that refuses so few blocks refuses for another reason.
+LEAST_LOG_RANGE: Final = 500
 
 
 class ReadOnly(UserError):
@@ -63,18 +64,27 @@ class Client:
         self, from_block: int, to_block: int, topics: Sequence[Any] = ()
     ) -> list[dict[str, Any]]:
         """This contract's decoded logs of both blocks and all between, in order."""
+        spans = [(from_block, to_block)] if from_block <= to_block else []
         found: list[dict[str, Any]] = []
-        for start in range(from_block, to_block + 1, LOG_RANGE):
-            stop = min(start + LOG_RANGE - 1, to_block)
-            async with chain.rpc_errors("eth_getLogs"):
-                logs = await self.w3.eth.get_logs(
-                    {
-                        "address": to_checksum_address(self.address),
-                        "fromBlock": start,
-                        "toBlock": stop,
-                        "topics": list(topics),
-                    }
-                )
+        while spans:
+            start, stop = spans.pop()
+            try:
+                async with chain.rpc_errors("eth_getLogs"):
+                    logs = await self.w3.eth.get_logs(
+                        {
+                            "address": to_checksum_address(self.address),
+                            "fromBlock": start,
+                            "toBlock": stop,
+                            "topics": list(topics),
+                        }
+                    )
+            except RpcRefused:
+                # Public endpoints bound a range or its results, each in its own way: halve it.
+                if stop - start < LEAST_LOG_RANGE:
+                    raise
+                middle = (start + stop) // 2
+                spans += [(middle + 1, stop), (start, middle)]
+                continue
             found += [self._decode(log) for log in logs if bytes(log["topics"][0]) in self._topics]
         return found
 

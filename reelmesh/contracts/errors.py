@@ -45,6 +45,14 @@ class InsufficientFunds(ChainError):
     """The account cannot pay a transaction's value and gas."""
 
 
+class RpcRefused(ChainError):
+    """The RPC endpoint answered with an error of its own (a limit, a method it lacks)."""
+
+
+class NonceTaken(ChainError):
+    """Another transaction of this account came first; this one was not sent."""
+
+
 class TxTimeout(ChainError):
     """A transaction was sent, but its receipt did not come in time. It may still be mined."""
 

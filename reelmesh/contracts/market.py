@@ -41,14 +41,23 @@ class Posted:
 class MarketClient(Client):
     """One method for each of the contract's functions; see contracts/src/interfaces/IMarket.sol.
 
-    Amounts are ints in the asset's smallest unit, times Unix seconds. Methods that send raise
+    first_block is where to look for events from: on a public chain, the deployment's block. Amounts
+    are ints in the asset's smallest unit, times Unix seconds. Methods that send raise
     TxReverted with the contract's custom error, InsufficientFunds, TxTimeout or ChainUnreachable.
     """
 
     NAME: ClassVar[str] = "Market"
 
-    def __init__(self, w3: Web3Client, address: str, sender: Sender | None = None) -> None:
+    def __init__(
+        self,
+        w3: Web3Client,
+        address: str,
+        sender: Sender | None = None,
+        *,
+        first_block: int = 0,
+    ) -> None:
         super().__init__(w3, address, sender)
+        self._first_block = first_block
         self._posting = asyncio.Lock()
 
     # ---- coins in and out
@@ -189,12 +198,13 @@ class MarketClient(Client):
             return Domain(await self.w3.eth.chain_id, self.address)
 
     async def job_state(
-        self, job_id: bytes, *, from_block: int = 0, at_block: int | None = None
+        self, job_id: bytes, *, from_block: int | None = None, at_block: int | None = None
     ) -> JobState:
         """Where a job stands, replayed from its events and checked against its slot.
 
         Args:
-            from_block: The block of its posting or any before it; saves requests on long chains.
+            from_block: The block of its posting or any before it; the client's first_block where
+                None.
             at_block: The block to look at; the latest where None.
 
         Raises:
@@ -203,7 +213,8 @@ class MarketClient(Client):
         if at_block is None:
             async with chain.rpc_errors("eth_blockNumber"):
                 at_block = int(await self.w3.eth.block_number)
-        logs = await self._logs(from_block, at_block, [None, job_id])
+        since = self._first_block if from_block is None else from_block
+        logs = await self._logs(since, at_block, [None, job_id])
         state = replay(job_id, at_block, [events.from_log(log) for log in logs])
         if state.terms is None:
             return state

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from fixtures_chain import FundedKey
+from hexbytes import HexBytes
+from web3.exceptions import Web3RPCError
 
-from reelmesh.contracts import chain, events
+from reelmesh.contracts import chain, client, events
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.chain import Sender, Web3Client
 from reelmesh.contracts.client import ReadOnly
@@ -19,7 +22,9 @@ from reelmesh.contracts.errors import (
     BadRpcUrl,
     ChainUnreachable,
     InsufficientFunds,
+    NonceTaken,
     NotDeployed,
+    RpcRefused,
     TxReverted,
     TxTimeout,
     WrongChain,
@@ -130,6 +135,51 @@ async def test_a_revert_carries_its_custom_error(
     assert caught.value.tx_hash == ""
     # It cost nothing, not even a nonce.
     assert await w3.eth.get_transaction_count(key.address) == 0  # type: ignore[arg-type]
+
+
+async def test_two_senders_of_one_account_are_told(
+    w3: Web3Client, deployment: Deployment, funded_key: FundedKey
+) -> None:
+    key = await funded_key()
+    raw = Sender(w3, key)._sign(await Sender(w3, key)._fill(LocalKey.generate().address, b"", 1))
+    await Sender(w3, key).send("a payment", LocalKey.generate().address, b"", 1)
+    with pytest.raises(NonceTaken) as caught:
+        async with chain.rpc_errors("a payment"):
+            await w3.eth.send_raw_transaction(HexBytes(raw))
+    assert caught.value.hint
+
+
+async def test_a_method_that_the_endpoint_lacks_is_no_revert(w3: Web3Client) -> None:
+    with pytest.raises(RpcRefused):
+        async with chain.rpc_errors("eth_nothing"):
+            await w3.manager.coro_request("eth_nothing", [])  # type: ignore[arg-type]
+
+
+async def test_a_range_of_logs_that_the_endpoint_refuses_is_halved(
+    w3: Web3Client, deployment: Deployment, funded_key: FundedKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await funded_key()
+    market = MarketClient(w3, deployment.market, Sender(w3, key))
+    mined = [(await market.deposit(i + 1)).block for i in range(3)]
+    await w3.provider.make_request("anvil_mine", [hex(40)])  # type: ignore[arg-type]
+    last = await market.deposit(4)
+    wanted = await market.events(mined[0], last.block)
+    monkeypatch.setattr(client, "LEAST_LOG_RANGE", 5)
+    asked: list[int] = []
+    real = w3.eth.get_logs
+
+    async def limited(query: Any) -> Any:
+        asked.append(query["toBlock"] - query["fromBlock"] + 1)
+        if asked[-1] > 10:
+            answer = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "range"}}
+            raise Web3RPCError("range", rpc_response=answer)  # type: ignore[arg-type]
+        return await real(query)
+
+    monkeypatch.setattr(w3.eth, "get_logs", limited)
+    told = await market.events(mined[0], last.block)
+    assert told == wanted
+    assert [event.amount for event in told] == [1, 2, 3, 4]  # type: ignore[attr-defined]
+    assert len(asked) > 4
 
 
 async def test_a_receipt_that_does_not_come(funded_key: FundedKey, tmp_path: Path) -> None:

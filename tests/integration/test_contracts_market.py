@@ -289,3 +289,22 @@ async def test_events_tell_the_whole_story_in_order(world: World) -> None:
     assert posted.terms == terms
     of_job = await world.market.events(0, latest, terms.job_id(world.domain))
     assert of_job == told[1:]
+
+
+async def test_a_race_that_is_lost_on_chain_tells_why(world: World) -> None:
+    """Both dry runs pass, both transactions are mined, and the second finds the job closed."""
+    rival = await world.anvil.funded_key()
+    own = MarketClient(world.market.w3, world.market.address, Sender(world.market.w3, rival))
+    await world.market.deposit(BUDGET)
+    deadline = await world.now() + HOUR
+    terms = (await world.market.post(SPEC, BUDGET, deadline, HOUR, rival.address)).terms
+    await world.anvil.rpc("evm_setAutomine", False)
+    both = [asyncio.create_task(client.cancel(terms)) for client in (world.market, own)]
+    while int((await world.anvil.rpc("txpool_status"))["pending"], 16) < 2:
+        await asyncio.sleep(0.01)
+    await world.anvil.rpc("evm_mine")
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    (lost,) = [outcome for outcome in outcomes if isinstance(outcome, TxReverted)]
+    assert lost.error == "StateMismatch"
+    assert lost.tx_hash.startswith("0x")
+    assert await world.market.credit_of(world.buyer.address) == BUDGET
