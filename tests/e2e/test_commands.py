@@ -83,8 +83,8 @@ async def test_the_demo_makes_a_video_and_a_receipt_that_anyone_can_check(folder
         folder, "receipt", "verify", str(receipt), "--chain-state", str(state), "--json"
     )
     assert (offline[0], on_chain[0]) == (0, 0), on_chain[1]
-    assert any(check["ok"] is None for check in json.loads(offline[1])["checks"])
-    assert all(check["ok"] for check in json.loads(on_chain[1])["checks"])
+    assert "chain.ledger" in _unchecked(offline[1])
+    assert _unchecked(on_chain[1]) == {"audits"}
 
     body = bytearray(receipt.read_bytes())
     body[len(body) // 2] ^= 1
@@ -92,6 +92,10 @@ async def test_the_demo_makes_a_video_and_a_receipt_that_anyone_can_check(folder
     bent = await run(folder, "receipt", "verify", str(folder / "bent.json"))
     assert bent[0] != 0
     assert "WRONG" in bent[1] or "error:" in bent[2]
+
+
+def _unchecked(told: str) -> set[str]:
+    return {check["name"] for check in json.loads(told)["checks"] if check["ok"] is None}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

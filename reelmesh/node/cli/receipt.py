@@ -35,6 +35,9 @@ def verify(
         Path | None,
         typer.Option("--chain-state", help="Check against a local chain's saved state."),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Name every check, not only each part.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Recompute every hash, Merkle proof and signature of a receipt.
@@ -58,7 +61,7 @@ def verify(
     if as_json:
         print_json({"file": str(file), "ok": not wrong, "checks": [_as_dict(c) for c in checks]})
     else:
-        _print(checks, wrong)
+        _print(checks, wrong, every=every)
     if wrong:
         raise typer.Exit(1)
 
@@ -67,10 +70,30 @@ def _as_dict(check: Check) -> dict[str, Any]:
     return {"name": check.name, "ok": check.ok, "detail": check.detail}
 
 
-def _print(checks: list[Check], wrong: list[Check]) -> None:
+def _print(checks: list[Check], wrong: list[Check], *, every: bool) -> None:
+    parts: dict[str, list[Check]] = {}
     for check in checks:
-        print(f"{_MARK[check.ok]}  {check.name}{f': {check.detail}' if check.detail else ''}")
+        parts.setdefault(check.name if every else _part(check.name), []).append(check)
+    for part, found in parts.items():
+        good = [check for check in found if check.ok]
+        if good and len(found) == 1:
+            _line(good[0])
+        elif good:
+            print(f"{_MARK[True]}  {part}: {len(good)} checks")
+        for check in found:
+            if not check.ok:
+                _line(check)
     skipped = sum(check.ok is None for check in checks)
-    good = len(checks) - len(wrong) - skipped
-    print(f"\n{good} checks passed, {len(wrong)} failed, {skipped} not checked")
+    passed = len(checks) - len(wrong) - skipped
+    print(f"\n{passed} checks passed, {len(wrong)} failed, {skipped} not checked")
     print("the receipt is NOT valid" if wrong else "the receipt is valid")
+
+
+def _part(name: str) -> str:
+    """Return what a check belongs to: "work.decode" of work.decode.signature, else its section."""
+    steps = name.split(".")
+    return ".".join(steps[:2]) if len(steps) > 2 else steps[0]
+
+
+def _line(check: Check) -> None:
+    print(f"{_MARK[check.ok]}  {check.name}{f': {check.detail}' if check.detail else ''}")
