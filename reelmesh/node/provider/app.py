@@ -38,6 +38,7 @@ from reelmesh.scheduler.ids import ether
 log = get_logger(__name__)
 
 _AD_EVERY_S = 30.0
+_AD_AT_MOST_EVERY_S = 2.0
 _AD_LIFE_MS = 90_000
 _STATUS_EVERY_S = 1.0
 _VANISH_MS = 120_000
@@ -144,12 +145,15 @@ class Provider:
             busy_slots=self._busy,
         )
         self._closing: set[asyncio.Task[None]] = set()
+        self._ad_due = asyncio.Event()
         self._trimming: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled; then give back what is in hand, and go."""
         await self._resume()
+        await self._write_status()
         self._bidder.serve()
+        self._host.on_peer.append(lambda _peer: self._ad_due.set())
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
@@ -213,10 +217,15 @@ class Provider:
         return sum(lane.run is not None for lane in self._lanes)
 
     async def _advertise(self) -> None:
+        """Every half minute, and soon after a new peer is there to hear it."""
         while True:
+            self._ad_due.clear()
             with contextlib.suppress(PeerError):
                 await self._market.network.publish_ad(self._ad(accepting=True))
-            await asyncio.sleep(_AD_EVERY_S)
+            await asyncio.sleep(_AD_AT_MOST_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AD_EVERY_S):
+                    await self._ad_due.wait()
 
     def _ad(self, *, accepting: bool) -> market_pb2.CapacityAd:
         now, policy = self._node.clock_ms(), self._machine.policy()
