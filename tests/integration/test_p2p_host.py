@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from libp2p.pubsub.gossipsub import GossipSub
 from p2p_world import QUICK, WAIT_S, hosts, mesh, until
 
 from reelmesh.errors import PeerError
@@ -148,6 +149,30 @@ async def test_stop_leaves_no_thread_and_no_socket() -> None:
     with pytest.raises(HostDown):
         await a.publish("/test/topic", b"x")
     await a.stop()  # again: no harm
+
+
+async def test_what_a_node_publishes_reaches_its_neighbours_outside_the_mesh() -> None:
+    async with hosts(3) as [a, *others]:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        for host in (a, *others):
+
+            async def hear(_origin: str, _data: bytes, name: str = host.peer_id) -> None:
+                heard.put_nowait(name)
+
+            host.subscribe("/test/topic", hear)
+        for other in others:
+            await mesh(a, other, "/test/topic")
+        bridge, stack = a._running()
+
+        async def publish_with_an_empty_mesh() -> None:
+            router = stack.pubsub.router
+            assert isinstance(router, GossipSub)
+            router.mesh["/test/topic"].clear()
+            await stack.publish("/test/topic", b"x")
+
+        await bridge.call(publish_with_an_empty_mesh)
+        names = {await asyncio.wait_for(heard.get(), WAIT_S) for _ in range(3)}
+        assert names == {host.peer_id for host in (a, *others)}
 
 
 async def _crash(host: P2PHost) -> None:

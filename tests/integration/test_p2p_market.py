@@ -47,16 +47,6 @@ async def test_ads_and_calls_reach_nodes_that_are_not_neighbours() -> None:
         assert a.calls.empty()
 
 
-async def test_what_a_node_publishes_reaches_all_its_neighbours_at_once() -> None:
-    """More of them than fit its mesh at the start."""
-    async with nodes(9) as [hub, *spokes]:
-        await asyncio.gather(*(mesh(s.host, hub.host, CALLS_TOPIC) for s in spokes))
-        call = make_call(hub.key, hub.host.addrs[0])
-        await hub.network.publish_call(call)
-        for spoke in spokes:
-            assert (await _next(spoke.calls))[1] == call
-
-
 async def test_a_repeated_call_is_heard_once_and_a_new_issue_again() -> None:
     async with nodes(2) as [a, b]:
         await mesh(a.host, b.host, CALLS_TOPIC)
