@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
-from reelmesh.scheduler.job.accounts import leased_price, room, spoken_for, unallocated
+from reelmesh.scheduler.job.accounts import (
+    asked_price,
+    leased_price,
+    room,
+    spoken_for,
+    unallocated,
+)
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields
+from reelmesh.scheduler.job.choosing import excluded, struck_out
 from reelmesh.scheduler.job.effects import SendLosses, WakeProviders
 from reelmesh.scheduler.job.events import (
     AwardConfirmed,
@@ -83,7 +90,7 @@ def accept_clearing(state: JobState, event: Cleared) -> Step:
     if not _is(tender, event.round, TenderPhase.CLEARING) or tender is None:
         return unchanged(state)
     state = with_fields(state, losses=event.losses)
-    placements = _valid_placements(tender, event.placements)
+    placements = _valid_placements(state, tender, event.placements)
     if not state.leaves and len(placements) < len(tender.subtasks):
         return _empty_round(state, tender, event), (SendLosses(round=event.round),)
     placements, leaves = _fit(state, placements)
@@ -168,17 +175,25 @@ def _reserves(state: JobState, subtasks: tuple[SubtaskId, ...]) -> dict[SubtaskI
     return {name: Wei(reserve * spare // whole) for name, reserve in first.items()}
 
 
-def _valid_placements(tender: Tender, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
-    """One placement a subtask, to a bidder, at a price under the reserve."""
+def _valid_placements(
+    state: JobState, tender: Tender, placements: tuple[Placement, ...]
+) -> tuple[Placement, ...]:
+    """One placement a subtask, to a bidder that may run it, between its ask and the reserve."""
     chosen: dict[SubtaskId, Placement] = {}
     for placement in placements:
-        if (
-            placement.subtask in tender.subtasks
-            and placement.provider in tender.bidders
-            and placement.price <= tender.reserves[placement.subtask]
-        ):
+        if placement.subtask in tender.subtasks and _is_valid(state, tender, placement):
             chosen.setdefault(placement.subtask, placement)
     return tuple(chosen[name] for name in tender.subtasks if name in chosen)
+
+
+def _is_valid(state: JobState, tender: Tender, placement: Placement) -> bool:
+    subtask, provider = state.subtasks[placement.subtask], placement.provider
+    if provider not in tender.bidders or excluded(subtask, provider):
+        return False
+    if provider in state.providers and struck_out(state, provider):
+        return False
+    asked = asked_price(state, subtask, provider)
+    return asked is not None and asked <= placement.price <= tender.reserves[placement.subtask]
 
 
 def _fit(
