@@ -86,6 +86,10 @@ async def test_the_demo_makes_a_video_and_a_receipt_that_anyone_can_check(folder
     assert "chain.ledger" in _unchecked(offline[1])
     assert _unchecked(on_chain[1]) == {"audits"}
 
+    other = await run(folder, "receipt", "verify", str(receipt), "--video", str(state), "--json")
+    assert other[0] == 1
+    assert [c["name"] for c in json.loads(other[1])["checks"] if c["ok"] is False] == ["video.file"]
+
     body = bytearray(receipt.read_bytes())
     body[len(body) // 2] ^= 1
     (folder / "bent.json").write_bytes(body)

@@ -35,6 +35,10 @@ def verify(
         Path | None,
         typer.Option("--chain-state", help="Check against a local chain's saved state."),
     ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="The video. [default: the .mp4 beside the receipt, if there is one]"),
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Name every check, not only each part.")
     ] = False,
@@ -48,7 +52,7 @@ def verify(
     [bold]Example[/bold]
       reelmesh receipt verify out/demo.receipt.json --chain-state out/demo.chain-state.json
     """
-    from reelmesh.node.cli.verifying import verify_file
+    from reelmesh.node.cli.verifying import check_video, verify_file
 
     if rpc and chain_state:
         raise UserError("--rpc and --chain-state exclude each other", "pass one of them")
@@ -56,7 +60,11 @@ def verify(
         raise UserError(f"there is no receipt at {file}", "name the .receipt.json file of a job")
     if file.stat().st_size > _MOST_BYTES:
         raise UserError(f"{file} is too large for a receipt", "name the .receipt.json file")
-    checks = asyncio.run(verify_file(file.read_bytes(), rpc, chain_state))
+    if video is not None and not video.is_file():
+        raise UserError(f"there is no video at {video}", "name the .mp4 file of the job")
+    data = file.read_bytes()
+    checks = [check_video(data, video or _beside(file))]
+    checks += asyncio.run(verify_file(data, rpc, chain_state))
     wrong = [check for check in checks if check.ok is False]
     if as_json:
         print_json({"file": str(file), "ok": not wrong, "checks": [_as_dict(c) for c in checks]})
@@ -64,6 +72,11 @@ def verify(
         _print(checks, wrong, every=every)
     if wrong:
         raise typer.Exit(1)
+
+
+def _beside(file: Path) -> Path | None:
+    mp4 = file.with_name(file.name.removesuffix(".receipt.json") + ".mp4")
+    return mp4 if mp4.is_file() else None
 
 
 def _as_dict(check: Check) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -37,6 +39,24 @@ async def verify_file(data: bytes, rpc: str | None, chain_state: Path | None) ->
             await disconnect(w3)
     asked = {check.name for check in told.checks}
     return [c for c in checks if c.name not in asked or c.ok is False] + list(told.checks)
+
+
+def check_video(data: bytes, video: Path | None) -> Check:
+    """Compare a video file with the digest that a receipt names."""
+    from reelmesh.node.receipt.verify import Check
+
+    name = "video.file"
+    if video is None:
+        return Check(name, None, "not checked: no file lies beside the receipt; give --video FILE")
+    try:
+        named = str(json.loads(data)["video"]["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return Check(name, None, "not checked: the receipt names no video")
+    with video.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found == named:
+        return Check(name, True, f"{video.name} is the video of this receipt")
+    return Check(name, False, f"{video.name} is not the video of this receipt: its sha256 differs")
 
 
 @asynccontextmanager
