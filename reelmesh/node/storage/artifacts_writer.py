@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from reelmesh.errors import PeerError, StorageError
 
-# Up to this a hop to another thread and back costs more than the hash and the write themselves,
-# which go to memory: the slow part, the sync, always has a thread of its own.
-_INLINE_BYTES = 1 << 20
+# Up to this a hop to another thread costs more than the hash and the write themselves.
+_INLINE_BYTES = 64 << 10
 # The disk begins with what is there while more arrives, so that the last sync is short.
 _SYNC_EVERY_BYTES = 4 << 20
 
@@ -37,8 +37,12 @@ class StorageFull(StorageError):
 class ArtifactWriter:
     """Takes bytes in order; `commit` (or leaving `async with` cleanly) keeps them.
 
+    One piece is hashed and written in a thread while the next one is on its way, and the disk is
+    synced now and then beside both. What goes wrong there is raised by the next `write` or by
+    `commit`, so nothing is ever kept that was not written.
+
     Attributes:
-        size: Bytes written so far.
+        size: Bytes taken so far.
         artifact_id: The name, once committed; "" before.
     """
 
@@ -49,8 +53,9 @@ class ArtifactWriter:
         self._keep = keep
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
-        self._unsynced = 0
+        self._appending: asyncio.Future[None] | None = None
         self._syncing: asyncio.Future[None] | None = None
+        self._unsynced = 0
         self.size = 0
         self.artifact_id = ""
 
@@ -60,38 +65,43 @@ class ArtifactWriter:
             raise ValueError("this artifact is committed")
         if self.size + len(data) > self._max_bytes:
             raise TooManyBytes(f"an artifact grew past its {self._max_bytes} bytes")
-        if len(data) <= _INLINE_BYTES:
-            self._append(data)
-        else:
-            await asyncio.to_thread(self._append, data)
+        await self._appended()
+        with _as_storage_error():
+            file = self._open()
+            await self._sync_now_and_then(file)
+            if len(data) <= _INLINE_BYTES:
+                self._append(file, data)
+            else:
+                appending = asyncio.to_thread(self._append, file, data)
+                self._appending = asyncio.ensure_future(appending)
+        self.size += len(data)
         self._unsynced += len(data)
-        if self._unsynced >= _SYNC_EVERY_BYTES and (self._syncing is None or self._syncing.done()):
-            await self._synced()
-            self._unsynced = 0
-            descriptor = os.dup(self._open().fileno())
-            self._syncing = asyncio.ensure_future(asyncio.to_thread(_sync, descriptor))
 
     async def commit(self) -> str:
         """Check the hash and make the object visible; returns its name. Raises WrongHash."""
+        await self._appended()
         found = self._hash.hexdigest()
         if self._expected is not None and found != self._expected:
             self.discard()
             raise WrongHash(f"expected an artifact {self._expected[:12]}…, got {found[:12]}…")
-        await self._synced()
-        await asyncio.to_thread(self._finish)
+        with _as_storage_error():
+            await self._synced()
+            await asyncio.to_thread(self._finish, self._open())
         await self._keep(self._staging, found)
         self.artifact_id = found
         return found
 
     def discard(self) -> None:
         """Drop what was written; does nothing after a commit."""
-        if self._syncing is not None:
-            self._syncing.add_done_callback(_forget)
-            self._syncing = None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._staging.unlink(missing_ok=True)
+        under_way = [one for one in (self._appending, self._syncing) if one is not None]
+        for one in under_way:
+            one.add_done_callback(_forget)
+        if self._appending is not None and not self._appending.done():
+            # its thread still writes to the file: it is closed once that is over
+            self._appending.add_done_callback(lambda _: self._drop())
+        else:
+            self._drop()
+        self._appending = self._syncing = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,31 +121,36 @@ class ArtifactWriter:
         elif kind is not None:
             self.discard()
 
+    async def _appended(self) -> None:
+        """Wait for the piece under way, and raise what went wrong with it."""
+        if self._appending is not None:
+            with _as_storage_error():
+                # shielded, and forgotten only once it is over: a thread cannot be cancelled
+                await asyncio.shield(self._appending)
+            self._appending = None
+
+    async def _sync_now_and_then(self, file: BinaryIO) -> None:
+        under_way = self._syncing is not None and not self._syncing.done()
+        if self._unsynced >= _SYNC_EVERY_BYTES and not under_way:
+            await self._synced()
+            self._unsynced = 0
+            syncing = asyncio.to_thread(_sync, os.dup(file.fileno()))
+            self._syncing = asyncio.ensure_future(syncing)
+
     async def _synced(self) -> None:
-        """Wait for the sync under way. Its failure is reported here once, and nowhere else."""
+        """Wait for the sync under way. The system reports its failure once: here."""
         syncing, self._syncing = self._syncing, None
         if syncing is not None:
-            try:
-                await syncing
-            except OSError as error:
-                raise _storage_error(error) from error
+            await asyncio.shield(syncing)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, file: BinaryIO, data: bytes) -> None:
         self._hash.update(data)
-        try:
-            self._open().write(data)
-        except OSError as error:
-            raise _storage_error(error) from error
-        self.size += len(data)
+        file.write(data)
 
-    def _finish(self) -> None:
-        file = self._open()
-        try:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        except OSError as error:
-            raise _storage_error(error) from error
+    def _finish(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         self._file = None
 
     def _open(self) -> BinaryIO:
@@ -143,6 +158,13 @@ class ArtifactWriter:
             descriptor = os.open(self._staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(descriptor, "wb")
         return self._file
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a buffer that does not fit the disk any more
+                self._file.close()
+            self._file = None
+        self._staging.unlink(missing_ok=True)
 
 
 def _sync(descriptor: int) -> None:
@@ -157,7 +179,13 @@ def _forget(done: asyncio.Future[None]) -> None:
         done.exception()
 
 
-def _storage_error(error: OSError) -> StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull("the disk is full", "free some space, then start the node again")
-    return StorageError(f"cannot write to the artifact folder: {error.strerror}")
+@contextlib.contextmanager
+def _as_storage_error() -> Iterator[None]:
+    """Whatever the file system raises, as one of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space, then start the node again"
+            raise StorageFull("the disk is full", hint) from error
+        raise StorageError(f"cannot write to the artifact folder: {error.strerror}") from error
