@@ -18,11 +18,11 @@ from pathlib import Path
 from reelmesh.node.cli.control import ControlClient, Order
 from reelmesh.node.devnet.market import Devnet
 from reelmesh.node.devnet.profiles import PROVIDERS, Profile
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.templates import make_plan
 
-SPEC = JobSpec(prompt="a small green square moving up over a black background", seed=7)
-WARM = JobSpec(prompt="a red ball", seconds=1.0, width=256, height=256, steps=4, seed=1)
+SPEC = TextToVideo(prompt="a small green square moving up over a black background", seed=7)
+WARM = TextToVideo(prompt="a red ball", seconds=1.0, width=256, height=256, steps=4, seed=1)
 BUDGET = 5 * 10**15
 # The second core is left to chain, coordinator and the rest in every run but the last.
 ONE = replace(PROVIDERS[1], name="one", threads=1, nice=0)

@@ -30,7 +30,7 @@ from reelmesh.scheduler.job.state import (
     StageOffer,
 )
 from reelmesh.scheduler.job.transition import create, transition
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import TextToVideo
 from reelmesh.scheduler.stages import entry
 from reelmesh.scheduler.templates import make_plan
 
@@ -56,7 +56,7 @@ class Finished:
 
 
 def record_of(coordinator: NodeKey, out: Path = Path("/tmp")) -> JobRecord:
-    spec = JobSpec(prompt="a red circle", seconds=1.0, width=256, height=256)
+    spec = TextToVideo(prompt="a red circle", seconds=1.0, width=256, height=256)
     terms = Terms(
         buyer=coordinator.address,
         nonce=0,

@@ -4,7 +4,9 @@ isort:skip_file
 How the command line speaks to a node of the same user, over a unix socket in its home folder."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import typing
 
@@ -30,6 +32,7 @@ class SubmitJobRequest(google.protobuf.message.Message):
     OUT_DIR_FIELD_NUMBER: builtins.int
     NAME_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    SOURCES_FIELD_NUMBER: builtins.int
     spec_json: builtins.str
     budget: builtins.str
     """wei"""
@@ -41,6 +44,10 @@ class SubmitJobRequest(google.protobuf.message.Message):
     """file stem, e.g. "demo" """
     request_id: builtins.str
     """idempotency: the same id submits once"""
+    @property
+    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SourceFile]:
+        """one for each source that the spec names"""
+
     def __init__(
         self,
         *,
@@ -50,10 +57,33 @@ class SubmitJobRequest(google.protobuf.message.Message):
         out_dir: builtins.str = ...,
         name: builtins.str = ...,
         request_id: builtins.str = ...,
+        sources: collections.abc.Iterable[global___SourceFile] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["budget", b"budget", "deadline_s", b"deadline_s", "name", b"name", "out_dir", b"out_dir", "request_id", b"request_id", "spec_json", b"spec_json"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budget", b"budget", "deadline_s", b"deadline_s", "name", b"name", "out_dir", b"out_dir", "request_id", b"request_id", "sources", b"sources", "spec_json", b"spec_json"]) -> None: ...
 
 global___SubmitJobRequest = SubmitJobRequest
+
+@typing.final
+class SourceFile(google.protobuf.message.Message):
+    """A file of the user's, which the node reads and checks against the spec's hash."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """the spec's field"""
+    path: builtins.str
+    """absolute"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        path: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "path", b"path"]) -> None: ...
+
+global___SourceFile = SourceFile
 
 @typing.final
 class SubmitJobReply(google.protobuf.message.Message):

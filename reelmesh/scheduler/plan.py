@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from reelmesh.errors import PeerError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId, DigestField, SubtaskId, SubtaskIdField
+from reelmesh.scheduler.sources import Source
 from reelmesh.scheduler.stages import StageParams, entry, parse_params
 from reelmesh.scheduler.strict_json import read_object
 
@@ -32,10 +42,17 @@ class InputRef(BaseModel):
     output: _Name
 
 
+class SourceRef(Source):
+    """An input that no subtask makes: the buyer brought it, and the spec names it too."""
+
+    name: _Name
+
+
 class Subtask(BaseModel):
     """One run of one stage; the unit of bidding, work and proof.
 
-    units, memory_mb (MiB), bytes_in and bytes_out are estimates by the stage's entry.
+    units, memory_mb (MiB), bytes_in and bytes_out are estimates by the stage's entry. Without
+    sources the field is left out of every written form, as in plans from before there were any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -45,10 +62,18 @@ class Subtask(BaseModel):
     stage_version: Annotated[int, Field(ge=1, lt=2**32)]
     params: dict[str, object]
     inputs: tuple[InputRef, ...] = ()
+    sources: tuple[SourceRef, ...] = ()
     units: Annotated[float, Field(gt=0, le=1e9)]
     memory_mb: Annotated[int, Field(ge=0, le=2**31)]
     bytes_in: Annotated[int, Field(ge=0, le=2**50)]
     bytes_out: Annotated[int, Field(ge=0, le=2**50)]
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = write(self)
+        if not self.sources:
+            fields.pop("sources", None)
+        return fields
 
     def parsed_params(self) -> StageParams:
         """The parameters as their stage's type. Raises `InvalidParams`, `UnknownStage`."""
@@ -98,12 +123,17 @@ class Plan(BaseModel):
 
 
 def build_subtask(
-    id_: str, stage: str, params: Mapping[str, object], inputs: Mapping[str, Subtask]
+    id_: str,
+    stage: str,
+    params: Mapping[str, object],
+    inputs: Mapping[str, Subtask],
+    sources: Mapping[str, Source] = MappingProxyType({}),
 ) -> Subtask:
     """A subtask with its estimates from the catalogue.
 
     Args:
         inputs: input name → the subtask that makes it; a subtask has one output.
+        sources: input name → what the buyer brought.
     """
     stage_entry = entry(stage)
     parsed = parse_params(stage, params)
@@ -116,9 +146,13 @@ def build_subtask(
             InputRef(name=name, subtask=made_by.id, output=next(iter(entry(made_by.stage).outputs)))
             for name, made_by in inputs.items()
         ),
+        sources=tuple(
+            SourceRef(name=name, **source.model_dump()) for name, source in sources.items()
+        ),
         units=stage_entry.units(parsed),
         memory_mb=stage_entry.memory_mb(parsed),
-        bytes_in=sum({made_by.id: made_by.bytes_out for made_by in inputs.values()}.values()),
+        bytes_in=sum({made_by.id: made_by.bytes_out for made_by in inputs.values()}.values())
+        + sum(source.size for source in sources.values()),
         bytes_out=stage_entry.bytes_out(parsed),
     )
 
@@ -142,13 +176,14 @@ def _check_subtask(subtask: Subtask, done: Mapping[str, Subtask]) -> None:
     params = subtask.parsed_params()
     given = dict(_kinds(subtask, done))
     wanted = dict(stage_entry.inputs_for(params))
-    if given != wanted or len(given) != len(subtask.inputs):
+    if given != wanted or len(given) != len(subtask.inputs) + len(subtask.sources):
         raise ValueError(f"{subtask.id} takes {wanted}, and is given {given}")
     estimates = (
         stage_entry.units(params),
         stage_entry.memory_mb(params),
         stage_entry.bytes_out(params),
-        sum(done[parent].bytes_out for parent in {ref.subtask for ref in subtask.inputs}),
+        sum(done[parent].bytes_out for parent in {ref.subtask for ref in subtask.inputs})
+        + sum(source.size for source in subtask.sources),
     )
     stated = (subtask.units, subtask.memory_mb, subtask.bytes_out, subtask.bytes_in)
     if estimates != stated:
@@ -164,3 +199,5 @@ def _kinds(subtask: Subtask, done: Mapping[str, Subtask]) -> Iterator[tuple[str,
         if ref.output not in outputs:
             raise ValueError(f"{ref.subtask} has no output {ref.output!r}")
         yield ref.name, outputs[ref.output]
+    for source in subtask.sources:
+        yield source.name, source.kind

@@ -1,16 +1,22 @@
-"""What a buyer asks for: the job's spec, its canonical bytes and its hash."""
+"""What a buyer asks for: the job's spec, its canonical bytes and its hash.
+
+A kind of job is a subclass of `JobSpec` with its own `kind`, listed in `SPECS`. The fields of a
+released kind never change: its hash stands on chain.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Literal, Union
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reelmesh.errors import UserError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
+from reelmesh.scheduler.sources import Picture, Source
 from reelmesh.scheduler.strict_json import read_object
 
 MAX_PROMPT = 300
@@ -30,7 +36,7 @@ _HINTS: Mapping[str, str] = {
     "steps": "take 4 to 50 steps; 20 is usual",
     "guidance": "take 1 to 10; 3 is usual",
     "seed": "take a whole number from 0 to 4294967295",
-    "kind": "this version makes kind 'text_to_video'",
+    "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "version": "this node speaks version 1 of the spec",
 }
 
@@ -69,25 +75,31 @@ _Real = BeforeValidator(_number)
 
 
 class JobSpec(BaseModel):
-    """A text→video job. Its sha256 over the canonical form stands on chain as `specHash`."""
+    """What every kind of job says. The sha256 of the canonical form stands on chain as `specHash`.
+
+    Use the class of a kind, or `parse_spec`; this one is of no kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Literal[1] = 1
-    kind: Literal["text_to_video"] = "text_to_video"
+    kind: str
     prompt: Prompt
     seconds: Annotated[float, _Real, Field(ge=1, le=20)] = 4.0
     fps: Annotated[int, Field(ge=12, le=60, strict=True)] = 24
     width: _Size = 512
     height: _Size = 512
-    steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
-    guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 3.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
 
     @property
     def frames(self) -> int:
         """Frames of the finished video: seconds x fps, rounded to the nearest."""
         return round(self.seconds * self.fps)
+
+    def sources(self) -> dict[str, Source]:
+        """The media that the buyer supplies, by the name of the spec's field."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, Source)}
 
     def canonical(self) -> bytes:
         """The RFC 8785 bytes; also what is stored as the job's spec artifact."""
@@ -98,8 +110,37 @@ class JobSpec(BaseModel):
         return digest(self.canonical())
 
 
+class GeneratedSpec(JobSpec):
+    """What the kinds that run a denoise loop say besides."""
+
+    steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
+    guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 3.0
+
+
+class TextToVideo(GeneratedSpec):
+    """A video from a prompt."""
+
+    kind: Literal["text_to_video"] = "text_to_video"
+
+
+class ImageToVideo(GeneratedSpec):
+    """A video that begins with a picture and goes on as the prompt says."""
+
+    kind: Literal["image_to_video"] = "image_to_video"
+    image: Picture
+
+
+SPECS: Mapping[str, type[JobSpec]] = MappingProxyType(
+    {"text_to_video": TextToVideo, "image_to_video": ImageToVideo}
+)
+"""Every kind of job that this version makes."""
+
+AnySpec = Annotated[Union[TextToVideo, ImageToVideo], Field(discriminator="kind")]  # noqa: UP007
+"""The field type of a spec that was written down earlier."""
+
+
 def parse_spec(source: str | bytes | Mapping[str, object]) -> JobSpec:
-    """A spec from JSON text or from named fields.
+    """A spec from JSON text or from named fields; without a kind it is text_to_video.
 
     Raises:
         InvalidSpec: one plain line for the first thing that is wrong, and the next step.
@@ -110,9 +151,16 @@ def parse_spec(source: str | bytes | Mapping[str, object]) -> JobSpec:
         except ValueError as error:
             raise InvalidSpec(f"The job's spec cannot be read: {error}") from error
     try:
-        return JobSpec.model_validate(dict(source))
+        return _class_of(source.get("kind", "text_to_video")).model_validate(dict(source))
     except ValidationError as error:
         raise _plain_error(error) from error
+
+
+def _class_of(kind: object) -> type[JobSpec]:
+    found = SPECS.get(kind) if isinstance(kind, str) else None
+    if found is None:
+        raise InvalidSpec("kind is not one that this version makes", f"it makes {', '.join(SPECS)}")
+    return found
 
 
 def _plain_error(error: ValidationError) -> InvalidSpec:

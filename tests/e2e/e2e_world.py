@@ -23,10 +23,10 @@ from reelmesh.node.cli.control import ControlClient, Event, Order
 from reelmesh.node.devnet.market import Devnet
 from reelmesh.node.devnet.profiles import PROVIDERS, Profile
 from reelmesh.node.devnet.state import DevnetState, ProcessState
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import JobSpec, TextToVideo
 
 BUDGET = 2 * 10**15
-SPEC = JobSpec(
+SPEC = TextToVideo(
     prompt="a large red ball moving left over a blue background",
     seconds=3.0,
     width=256,

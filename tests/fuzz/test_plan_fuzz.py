@@ -12,12 +12,12 @@ from reelmesh.scheduler.canonical import canonical
 from reelmesh.scheduler.cost import least_budget, reserves
 from reelmesh.scheduler.ids import Wei
 from reelmesh.scheduler.plan import InvalidPlan, parse_plan
-from reelmesh.scheduler.spec import JobSpec, parse_spec
+from reelmesh.scheduler.spec import JobSpec, TextToVideo, parse_spec
 from reelmesh.scheduler.templates import make_plan
 from reelmesh.scheduler.templates.text_to_video import plan
 
 specs = st.builds(
-    JobSpec,
+    TextToVideo,
     prompt=st.just("a red ball"),
     seconds=st.floats(1, 20),
     fps=st.integers(12, 60),

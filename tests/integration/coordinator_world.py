@@ -38,7 +38,7 @@ from reelmesh.node.wallet.keys import NodeKey, new_nonce
 from reelmesh.proto import control_pb2, market_pb2, work_pb2
 from reelmesh.scheduler.cost import REFERENCE
 from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.stages import entry
 
 WAIT_S = 60.0
@@ -53,7 +53,7 @@ def now_ms() -> int:
 def spec(**changes: Any) -> JobSpec:
     """A small job: two chunks."""
     fields: dict[str, Any] = {"prompt": "a red circle", "seconds": 1.0, "width": 256, "height": 256}
-    return JobSpec(**{**fields, **changes})
+    return TextToVideo(**{**fields, **changes})
 
 
 async def fund(anvil: Anvil, address: str, amount: int = 10**21) -> None:

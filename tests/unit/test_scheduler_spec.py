@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from reelmesh.scheduler.spec import MAX_PROMPT, InvalidSpec, JobSpec, parse_spec
+from reelmesh.scheduler.sources import Footage, Picture
+from reelmesh.scheduler.spec import MAX_PROMPT, InvalidSpec, TextToVideo, parse_spec
 
 
 def test_a_prompt_alone_is_a_whole_spec() -> None:
@@ -49,7 +50,7 @@ def test_a_round_trip_through_its_own_bytes() -> None:
 
 
 def test_the_longest_prompt_is_taken_and_one_more_is_not() -> None:
-    assert JobSpec(prompt="x" * MAX_PROMPT).prompt == "x" * MAX_PROMPT
+    assert TextToVideo(prompt="x" * MAX_PROMPT).prompt == "x" * MAX_PROMPT
     with pytest.raises(InvalidSpec, match="301 characters; at most 300"):
         parse_spec({"prompt": "x" * (MAX_PROMPT + 1)})
 
@@ -85,7 +86,9 @@ def test_a_prompt_of_odd_characters_is_refused(bad: str) -> None:
         ("seed", -1, "whole number"),
         ("seed", 2**32, "whole number"),
         ("seed", True, "whole number"),
-        ("kind", "image_to_video", "text_to_video"),
+        ("kind", "video_to_song", "text_to_video"),
+        ("kind", ["text_to_video"], "text_to_video"),
+        ("image", {"sha256": "0" * 64, "size": 9}, "unknown field 'image'"),
         ("version", 2, "version 1"),
         ("prompt", 3, "say in one line"),
         ("colour", "red", "unknown field 'colour'"),
@@ -115,3 +118,42 @@ def test_a_bad_field_is_named_with_the_next_step(field: str, value: object, says
 def test_bad_json_is_refused_in_one_line(text: str | bytes, says: str) -> None:
     with pytest.raises(InvalidSpec, match=says):
         parse_spec(text)
+
+
+IMAGE = {"kind": "image_to_video", "prompt": "it moves left"}
+PICTURE = {"sha256": "ab" * 32, "size": 1000}
+
+
+def test_a_kind_names_the_media_that_the_buyer_brings() -> None:
+    spec = parse_spec({**IMAGE, "image": PICTURE})
+    assert spec.sources() == {"image": Picture(**PICTURE)}
+    assert parse_spec(spec.canonical()) == spec
+    assert spec.spec_hash() != parse_spec({"prompt": "it moves left"}).spec_hash()
+    assert parse_spec({"prompt": "it moves left"}).sources() == {}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        "photo.png",
+        {},
+        {**PICTURE, "size": 0},
+        {**PICTURE, "size": 64 * 2**20 + 1},
+        {**PICTURE, "size": "9"},
+        {**PICTURE, "kind": "footage"},
+        {**PICTURE, "sha256": "AB" * 32},
+        {**PICTURE, "path": "/etc/passwd"},
+    ],
+)
+def test_a_source_that_is_none_is_refused_in_one_line(image: object) -> None:
+    with pytest.raises(InvalidSpec, match="image") as caught:
+        parse_spec({**IMAGE, "image": image})
+    assert "64 MiB" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_video_may_be_larger_than_a_picture() -> None:
+    assert Footage(sha256="ab" * 32, size=2**30).size == 2**30
+    with pytest.raises(ValueError, match="1024 MiB"):
+        Footage(sha256="ab" * 32, size=2**30 + 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -49,6 +49,7 @@ class Order:
         deadline_s: Seconds from now.
         out_dir: Absolute folder for the MP4 and the receipt.
         name: File stem of both.
+        sources: The spec's source fields, each with its file's absolute path.
     """
 
     spec_json: str
@@ -56,6 +57,7 @@ class Order:
     deadline_s: int
     out_dir: Path
     name: str
+    sources: Mapping[str, Path] = field(default_factory=dict)
 
 
 class ControlClient:
@@ -104,6 +106,10 @@ class ControlClient:
             out_dir=str(order.out_dir),
             name=order.name,
             request_id=uuid.uuid4().hex,
+            sources=[
+                control_pb2.SourceFile(name=name, path=str(path))
+                for name, path in order.sources.items()
+            ],
         )
         reply = await self._call(self._stub.SubmitJob, request, _SUBMIT_TIMEOUT_S)
         return cast("str", reply.job_id)

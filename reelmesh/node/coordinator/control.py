@@ -71,6 +71,7 @@ class ControlService(ControlServicer):
                 out_dir=request.out_dir,
                 name=request.name,
                 request_id=request.request_id,
+                sources=[(source.name, source.path) for source in request.sources],
             )
             return await self._jobs.submit(parsed)
 

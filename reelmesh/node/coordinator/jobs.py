@@ -13,6 +13,7 @@ from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
 from reelmesh.node.coordinator.records import JobRecord, created
 from reelmesh.node.coordinator.services import Services
+from reelmesh.node.coordinator.sources import keep_sources
 from reelmesh.node.coordinator.submitting import Request, limits_for, make_record
 from reelmesh.node.storage.journal import Entry, JobRow
 from reelmesh.scheduler.ids import JobId
@@ -68,6 +69,7 @@ class Jobs:
     async def submit(self, request: Request) -> JobId:
         """Write a job down and begin it; the same request id gives the same job."""
         services = self._services
+        await keep_sources(services.store, request)
         await services.posting.acquire()
         try:
             if request.request_id is not None:

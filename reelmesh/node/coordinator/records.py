@@ -13,7 +13,7 @@ from reelmesh.scheduler.ids import JobId, SubtaskId, Wei
 from reelmesh.scheduler.job.events import JobCreated
 from reelmesh.scheduler.job.state import Amount, Hex32, Item, Limits
 from reelmesh.scheduler.plan import Plan
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import AnySpec
 
 
 class TermsRecord(BaseModel):
@@ -56,7 +56,7 @@ class JobRecord(BaseModel):
     chain_id: int
     market: str
     terms: TermsRecord
-    spec: JobSpec
+    spec: AnySpec
     plan: Plan
     out_dir: Path
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Request:
     out_dir: Path
     name: str
     request_id: str | None
+    source_files: Mapping[str, Path]
 
 
 def parse_request(
@@ -61,6 +62,7 @@ def parse_request(
     out_dir: str,
     name: str,
     request_id: str,
+    sources: Sequence[tuple[str, str]] = (),
 ) -> Request:
     """Check all that can be checked without the chain. Raises UserError."""
     spec = parse_spec(spec_json)
@@ -88,7 +90,18 @@ def parse_request(
         out_dir=Path(out_dir),
         name=name,
         request_id=request_id or None,
+        source_files=_source_files(spec, sources),
     )
+
+
+def _source_files(spec: JobSpec, sources: Sequence[tuple[str, str]]) -> dict[str, Path]:
+    files = {name: Path(path) for name, path in sources}
+    if set(files) != set(spec.sources()) or len(files) != len(sources):
+        wanted = ", ".join(spec.sources()) or "none"
+        raise BadRequest(f"a job of kind {spec.kind} takes these files with it: {wanted}")
+    if not all(path.is_absolute() for path in files.values()):
+        raise BadRequest("a source's path must be absolute")
+    return files
 
 
 def first_reserves(config: CoordinatorConfig, plan: Plan, budget: Wei) -> dict[SubtaskId, Wei]:

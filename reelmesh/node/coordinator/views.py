@@ -45,6 +45,7 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
                 "units": subtask.units,
                 "memory_mb": subtask.memory_mb,
                 "inputs": list(dict.fromkeys(ref.subtask for ref in subtask.inputs)),
+                "sources": [source.name for source in subtask.sources],
             }
             for subtask in record.plan.subtasks
         ],

@@ -48,6 +48,14 @@ def check(document: dict[str, Any], receipt: Receipt) -> Iterator[Check]:
     plan = parse_plan(receipt.plan)
     yield same("plan.spec", plan.spec_hash, spec.spec_hash(), "the plan is made for this spec")
     yield same("plan.hash", receipt.plan_hash, plan.plan_hash(), "the plan has this hash")
+    brought = {source.sha256 for source in spec.sources().values()}
+    used = {source.sha256 for subtask in plan.subtasks for source in subtask.sources}
+    yield holds(
+        "plan.sources",
+        used <= brought,
+        f"it takes nothing from outside but the {len(brought)} sources that the spec names",
+        "it takes something that the spec does not name",
+    )
     same_plan = make_plan(spec).plan_hash() == plan.plan_hash()
     yield Check(
         "plan.template",

@@ -107,7 +107,8 @@ def _one(
 
 
 def _inputs(subtask: Subtask, by_name: dict[str, Work]) -> dict[str, str]:
-    return {ref.name: by_name[ref.subtask].outputs[ref.output].sha256 for ref in subtask.inputs}
+    made = {ref.name: by_name[ref.subtask].outputs[ref.output].sha256 for ref in subtask.inputs}
+    return made | {source.name: str(source.sha256) for source in subtask.sources}
 
 
 def _signed(receipt: Receipt, one: Work, name: str) -> Check:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -22,6 +23,7 @@ def run_plan_locally(
     device: torch.device | str = "cpu",
     threads: int = 1,
     on_progress: OnProgress | None = None,
+    sources: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
     """Runs every subtask in order and returns the path of the last one's output.
 
@@ -31,6 +33,7 @@ def run_plan_locally(
     Args:
         device: "cpu", "cuda:0", …
         on_progress: called with (subtask id, fraction in 0..1, note).
+        sources: sha256 → file, for what the buyer brought.
 
     Raises:
         StageFailed and the other errors of `Stage.run` and `Stage.load`.
@@ -47,6 +50,7 @@ def run_plan_locally(
         folder.mkdir(parents=True, exist_ok=True)
         context = StageContext(where, folder, _reporter(on_progress, subtask.id))
         inputs = {ref.name: outputs[ref.subtask][ref.output] for ref in subtask.inputs}
+        inputs |= {source.name: sources[source.sha256] for source in subtask.sources}
         outputs[subtask.id] = stage.run(subtask.parsed_params(), inputs, context)
     (result,) = outputs[plan.final().id].values()
     return result

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 KINDS: Mapping[str, str] = {
+    "picture": "a still as the buyer has it: PNG, JPEG or WebP",
+    "footage": "a video as the buyer has it, in any common container",
     "features": "safetensors: what a text encoder made of a prompt",
     "latent": "safetensors: a clip on its way through a denoise loop, or at its end",
     "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",

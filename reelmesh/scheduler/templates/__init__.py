@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from reelmesh.scheduler.plan import Plan
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.templates import text_to_video
 
 
 def make_plan(spec: JobSpec) -> Plan:
     """The plan for a spec; the same spec always gives the same plan, byte for byte."""
-    return text_to_video.plan(spec)
+    match spec:
+        case TextToVideo():
+            return text_to_video.plan(spec)
+    raise TypeError(f"no template makes {spec.kind}")

@@ -10,13 +10,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import GeneratedSpec, JobSpec
 
 CRF = 18
 """Visually lossless for x264."""
 
 
-def plan(spec: JobSpec, *, chunk_frames: int = 12) -> Plan:
+def plan(spec: GeneratedSpec, *, chunk_frames: int = 12) -> Plan:
     """Cut a spec into subtasks.
 
     Args:
@@ -36,7 +36,7 @@ def plan(spec: JobSpec, *, chunk_frames: int = 12) -> Plan:
     return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video))
 
 
-def _clip(spec: JobSpec) -> list[Subtask]:
+def _clip(spec: GeneratedSpec) -> list[Subtask]:
     text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
     half = spec.steps // 2
     loop = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
