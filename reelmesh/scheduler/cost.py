@@ -65,6 +65,9 @@ REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
         "upscale": _rate(1.0),
         "encode_video": _rate(0.08),
         "assemble": _rate(0.01),
+        "encode_image": _rate(0.3),
+        "animate": _rate(0.05),
+        "anchor": _rate(0.01),
     }
 )
 """Stage → reference rate: seconds of one CPU thread for one of the catalogue's units.

@@ -25,6 +25,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "upscale": {"start": 12, "stop": 24, "width": 512, "height": 512},
     "encode_video": {"fps": 24, "crf": 18, "frames": 12, "width": 512, "height": 512},
     "assemble": {"fps": 24, "segments": 8},
+    "encode_image": {"width": 512, "height": 320},
+    "animate": {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 3.0},
+    "anchor": {"width": 512, "height": 320},
 }
 UNITS = {
     "encode_text": 1.0,
@@ -34,6 +37,9 @@ UNITS = {
     "upscale": 3.145728,
     "encode_video": 3.145728,
     "assemble": 8.0,
+    "encode_image": 1.0,
+    "animate": 10.0,
+    "anchor": 16.0,
 }
 
 

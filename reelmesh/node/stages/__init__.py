@@ -28,6 +28,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "upscale": ("upscale", "Upscale"),
     "encode_video": ("encode_video", "EncodeVideo"),
     "assemble": ("assemble", "Assemble"),
+    "encode_image": ("encode_image", "EncodeImage"),
+    "animate": ("animate", "Animate"),
+    "anchor": ("anchor", "Anchor"),
 }
 
 

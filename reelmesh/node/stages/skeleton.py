@@ -34,11 +34,17 @@ class Skeleton(TinyModelStage):
             z = read_tensors(inputs["latent"], self.latent_spec())["latent"]
         else:
             z = self.model.init_latent(params.seed)
-        z = self._denoise(z, self.model.condition(features), params, ctx)
+        z = self._denoise(z, self.model.condition(features), params, ctx, self._first(inputs))
         ctx.progress(1.0)
         return {"latent": write_tensors(ctx.workdir / "latent.safetensors", {"latent": z})}
 
-    def _denoise(self, z: Tensor, cond: Tensor, params: Any, ctx: StageContext) -> Tensor:
+    def _first(self, inputs: Mapping[str, Path]) -> Tensor | None:  # noqa: ARG002
+        """The picture that the clip has to begin with: none here."""
+        return None
+
+    def _denoise(
+        self, z: Tensor, cond: Tensor, params: Any, ctx: StageContext, first: Tensor | None
+    ) -> Tensor:
         total = params.stop - params.start
 
         def on_step(number: int, latent: Tensor) -> None:
@@ -54,6 +60,7 @@ class Skeleton(TinyModelStage):
                 params.stop,
                 params.steps,
                 params.guidance,
+                first_frame=first,
                 on_step=on_step,
                 cancelled=ctx.cancelled,
             )

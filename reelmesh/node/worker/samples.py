@@ -125,6 +125,30 @@ def _disc(folder: Path, frames: int, side: int) -> Path:
     return write_frames(folder / f"disc-{side}.mkv", clip)
 
 
+def _encode_image(_: Runner, folder: Path) -> Sample:
+    import cv2
+    import numpy as np
+
+    steep = np.linspace(0, 255, 2048, dtype=np.uint8)
+    picture = np.dstack([np.add.outer(steep, steep), np.add.outer(steep, 3 * steep)] * 2)[..., :3]
+    path = folder / "picture.png"
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    return {"width": _SIDE, "height": _SIDE}, {"image": path}
+
+
+def _animate(runner: Runner, folder: Path) -> Sample:
+    params, inputs = _skeleton(runner, folder)
+    return params, inputs | {"frames": _disc(folder, frames=1, side=256)}
+
+
+def _anchor(_: Runner, folder: Path) -> Sample:
+    inputs = {
+        "frames": _disc(folder, frames=16, side=64),
+        "picture": _disc(folder, frames=1, side=256),
+    }
+    return {"width": _SIDE, "height": _SIDE}, inputs
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -133,4 +157,7 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "upscale": _upscale,
     "encode_video": _encode_video,
     "assemble": _assemble,
+    "encode_image": _encode_image,
+    "animate": _animate,
+    "anchor": _anchor,
 }

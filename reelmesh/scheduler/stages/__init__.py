@@ -10,8 +10,11 @@ from pydantic import ValidationError
 
 from reelmesh.errors import PeerError
 from reelmesh.scheduler.stages import (
+    anchor,
+    animate,
     assemble,
     decode,
+    encode_image,
     encode_text,
     encode_video,
     interpolate,
@@ -46,6 +49,9 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             upscale,
             encode_video,
             assemble,
+            encode_image,
+            animate,
+            anchor,
         )
     }
 )

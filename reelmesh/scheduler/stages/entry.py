@@ -46,6 +46,7 @@ class StageEntry(Generic[P]):
         model: the weights that it keeps resident, or None.
         load_s: seconds to load the model on a usual disk, where it is not resident.
         inputs_of: the exact inputs for given parameters, where they vary.
+        bytes_most: the most that its outputs ever are, where that is not near `bytes_out`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class StageEntry(Generic[P]):
     load_s: float = 0.0
     optional_inputs: Mapping[str, str] = field(default_factory=dict)
     inputs_of: Callable[[P], Mapping[str, str]] | None = None
+    bytes_most: Callable[[P], int] | None = None
 
     def inputs_for(self, params: P) -> Mapping[str, str]:
         """Exactly the inputs (name → kind) that a run with these parameters takes."""
@@ -69,4 +71,5 @@ class StageEntry(Generic[P]):
 
     def bytes_limit(self, params: P) -> int:
         """The most bytes of outputs that a receiver takes; far above what is expected."""
-        return 4 * self.bytes_out(params) + MIB
+        most = 0 if self.bytes_most is None else self.bytes_most(params)
+        return max(4 * self.bytes_out(params), most) + MIB

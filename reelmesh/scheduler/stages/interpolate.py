@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from reelmesh.scheduler.stages.decode import SKELETON_SIZE
+from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
 from reelmesh.scheduler.stages.entry import StageEntry, StageParams
 
 MAX_FRAMES = 1200
@@ -42,4 +43,6 @@ ENTRY = StageEntry(
     units=lambda params: float(_frames(params)),
     memory_mb=lambda params: 600 + _frames(params) // 8,
     bytes_out=lambda params: _frames(params) * SKELETON_SIZE * SKELETON_SIZE * 3 // 2,
+    # A photograph's key frames are larger than the model's.
+    bytes_most=lambda params: _frames(params) * PICTURE_SIZE * PICTURE_SIZE * 3,
 )

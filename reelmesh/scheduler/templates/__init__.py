@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reelmesh.scheduler.plan import Plan
-from reelmesh.scheduler.spec import JobSpec, TextToVideo
-from reelmesh.scheduler.templates import text_to_video
+from reelmesh.scheduler.spec import ImageToVideo, JobSpec, TextToVideo
+from reelmesh.scheduler.templates import image_to_video, text_to_video
 
 
 def make_plan(spec: JobSpec) -> Plan:
@@ -12,4 +12,6 @@ def make_plan(spec: JobSpec) -> Plan:
     match spec:
         case TextToVideo():
             return text_to_video.plan(spec)
+        case ImageToVideo():
+            return image_to_video.plan(spec)
     raise TypeError(f"no template makes {spec.kind}")

@@ -16,7 +16,11 @@ CRF = 18
 """Visually lossless for x264."""
 
 
-def plan(spec: GeneratedSpec, *, chunk_frames: int = 12) -> Plan:
+CHUNK_FRAMES = 12
+"""Half a second at 24 frames a second."""
+
+
+def plan(spec: GeneratedSpec, *, chunk_frames: int = CHUNK_FRAMES) -> Plan:
     """Cut a spec into subtasks.
 
     Args:
@@ -26,13 +30,8 @@ def plan(spec: GeneratedSpec, *, chunk_frames: int = 12) -> Plan:
     if not 1 <= chunk_frames <= 240:
         raise ValueError("chunk_frames must be from 1 to 240")
     chain = _clip(spec)
-    enlarged, encoded = _chunks(spec, chain[-1], chunk_frames)
-    video = build_subtask(
-        "assemble",
-        "assemble",
-        {"fps": spec.fps, "segments": len(encoded)},
-        {f"segment-{i}": segment for i, segment in enumerate(encoded)},
-    )
+    enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames)
+    video = join(spec, encoded)
     return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video))
 
 
@@ -59,12 +58,16 @@ def _clip(spec: GeneratedSpec) -> list[Subtask]:
     return [text, first, second, small, smooth]
 
 
-def _chunks(
-    spec: JobSpec, smooth: Subtask, chunk_frames: int
+def chunks(
+    spec: JobSpec, smooth: Subtask, frames: int, most: int, first: int = 0
 ) -> tuple[list[Subtask], list[Subtask]]:
+    """Upscaling and encoding of a subtask's `frames` frames, in chunks of at most `most`.
+
+    first: the number of the first chunk, where other chunks of the video come before.
+    """
     enlarged, encoded = [], []
     size = {"width": spec.width, "height": spec.height}
-    for i, (start, stop) in enumerate(pairwise(cuts(spec.frames, chunk_frames))):
+    for i, (start, stop) in enumerate(pairwise(cuts(frames, most)), start=first):
         chunk = build_subtask(
             f"upscale-{i}", "upscale", {**size, "start": start, "stop": stop}, {"frames": smooth}
         )
@@ -74,6 +77,16 @@ def _chunks(
             build_subtask(f"encode_video-{i}", "encode_video", encode, {"frames": chunk})
         )
     return enlarged, encoded
+
+
+def join(spec: JobSpec, encoded: list[Subtask]) -> Subtask:
+    """The last subtask: all segments in one MP4."""
+    return build_subtask(
+        "assemble",
+        "assemble",
+        {"fps": spec.fps, "segments": len(encoded)},
+        {f"segment-{i}": segment for i, segment in enumerate(encoded)},
+    )
 
 
 def cuts(total: int, most: int) -> list[int]:

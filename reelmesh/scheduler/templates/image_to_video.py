@@ -1,0 +1,62 @@
+"""image→video: a clip that begins with the buyer's picture, then the timeline in parallel windows.
+
+encode_text ──┐
+encode_image ─┴→ animate-0 → animate-1 → decode → anchor ─┬→ interpolate-0 ─┬→ upscale-0 → …
+                                                          ├→ interpolate-1 ─┴→ …
+                                                          └→ …
+
+The model's clip has a beginning and an end (a thing that moves left comes to the left side), so one
+clip spans the whole video. Each window of the timeline is made from all of the clip's key frames,
+wherever it is made: neighbouring windows agree to the bit on every frame that both could make.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
+from reelmesh.scheduler.spec import ImageToVideo
+from reelmesh.scheduler.templates.text_to_video import CHUNK_FRAMES, chunks, cuts, join
+
+WINDOW_FRAMES = 4 * CHUNK_FRAMES
+"""Two seconds at 24 frames a second."""
+
+
+def plan(spec: ImageToVideo) -> Plan:
+    """Cut a spec into subtasks."""
+    chain = _clip(spec)
+    windows: list[Subtask] = []
+    enlarged: list[Subtask] = []
+    encoded: list[Subtask] = []
+    for i, (start, stop) in enumerate(pairwise(cuts(spec.frames, WINDOW_FRAMES))):
+        window = build_subtask(
+            f"interpolate-{i}",
+            "interpolate",
+            {"start": start, "stop": stop, "total": spec.frames},
+            {"frames": chain[-1]},
+        )
+        windows.append(window)
+        more, most = chunks(spec, window, stop - start, CHUNK_FRAMES, first=len(enlarged))
+        enlarged += more
+        encoded += most
+    video = join(spec, encoded)
+    return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *windows, *enlarged, *encoded, video))
+
+
+def _clip(spec: ImageToVideo) -> list[Subtask]:
+    size = {"width": spec.width, "height": spec.height}
+    text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
+    picture = build_subtask("encode_image", "encode_image", size, {}, {"image": spec.image})
+    half = spec.steps // 2
+    loop = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
+    given = {"features": text, "frames": picture}
+    first = build_subtask("animate-0", "animate", {**loop, "start": 0, "stop": half}, given)
+    second = build_subtask(
+        "animate-1",
+        "animate",
+        {**loop, "start": half, "stop": spec.steps},
+        {**given, "latent": first},
+    )
+    small = build_subtask("decode", "decode", {"frames": 16}, {"latent": second})
+    keys = build_subtask("anchor", "anchor", size, {"frames": small, "picture": picture})
+    return [text, picture, first, second, small, keys]
