@@ -28,6 +28,7 @@ from reelmesh.node.stages.encode_image import fit
 from reelmesh.node.stages.frames import read_frames
 from reelmesh.node.stages.local import run_plan_locally
 from reelmesh.node.stages.media import MAX_FRAMES, MediaLimits
+from reelmesh.node.stages.track import follow
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.sources import Picture
 from reelmesh.scheduler.spec import ImageToVideo
@@ -121,9 +122,8 @@ def worst_seam(frames: NDArray[np.uint8], seams: list[int]) -> float:
     ratios = []
     for at in seams:
         here = at - 1
-        around = [
-            here + d for d in range(-_AROUND, _AROUND + 1) if d and 0 <= here + d < len(steps)
-        ]
+        near = range(max(0, here - _AROUND), min(len(steps), here + _AROUND + 1))
+        around = [i for i in near if i != here]
         ratios.append(float(steps[here]) / max(float(np.median(steps[around])), 0.01))
     return max(ratios)
 
@@ -135,9 +135,8 @@ def measure(name: str, picture: Image, prompt: str, out: Path | None) -> dict[st
     wanted = shrink(fit(picture, 512, 512), CLIP_SIZE)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        row = np.concatenate(
-            [shrink(frame, 128) for frame in frames[::24]] + [shrink(frames[-1], 128)], 1
-        )
+        shown = [*frames[::24], frames[-1]]
+        row = np.concatenate([shrink(frame, 128) for frame in shown], 1)
         cv2.imwrite(str(out / f"{name}.png"), row[:, :, ::-1])
     return {
         "frames": len(frames),
@@ -145,8 +144,16 @@ def measure(name: str, picture: Image, prompt: str, out: Path | None) -> dict[st
         "side": int(frames.shape[1]),
         "first_frame_psnr_db": round(psnr(shrink(frames[0], CLIP_SIZE), wanted), 1),
         "seam_ratio": round(worst_seam(frames, seams), 3),
-        "motion": round(float(np.abs(frames[-1].astype(int) - frames[0]).mean()), 2),
+        "moved": _moved(frames[0], frames[-1]),
     }
+
+
+def _moved(first: Image, last: Image) -> list[float] | None:
+    """How far the one object went, (x, y) in hundredths of the side; None where there is none."""
+    track = follow([first.astype(np.float32), last.astype(np.float32)])
+    if track is None:
+        return None
+    return [round(float(d) * 100 / len(first), 1) for d in track.centre[1] - track.centre[0]]
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +16,22 @@ from reelmesh.node.cli.output import JsonFlag, print_json, shown_path, table
 
 app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
 
+ImageOption = Annotated[
+    Path | None, typer.Option(help="A picture that the video begins with: PNG, JPEG or WebP.")
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(help="WIDTHxHEIGHT, multiples of 64.  [default: 512x512, or the image's shape]"),
+]
 JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
 
 
 @app.command()
 def submit(
     prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    image: ImageOption = None,
     seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 64.")] = "512x512",
+    size: SizeOption = None,
     fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same video.")] = None,
@@ -42,6 +51,7 @@ def submit(
     [bold]Examples[/bold]
       reelmesh job submit "a large red ball moving left over a blue background"
       reelmesh job submit "a green star moving up" --seconds 6 --size 768x768 --budget 0.01eth
+      reelmesh job submit --image photo.png --seconds 10 --budget 0.01eth "moving to the left"
     """
     from reelmesh.node.cli import submitting
     from reelmesh.node.cli.control import Order
@@ -50,11 +60,14 @@ def submit(
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
-    spec = submitting.make_spec(prompt, size, seed, seconds=seconds, fps=fps, steps=steps)
+    spec = submitting.make_spec(prompt, size, seed, image, seconds=seconds, fps=fps, steps=steps)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
     stem = name or submitting.file_stem(prompt)
     order = Order(spec.canonical().decode(), wei, limit, out.absolute(), stem)
+    if image is not None:
+        order = replace(order, sources={"image": image.absolute()})
+        _say_limits(prompt)
     job_id = asyncio.run(submitting.submit(socket, order))
     _say_id(job_id, as_json=as_json)
     if detach:
@@ -139,8 +152,9 @@ def cancel(
 @app.command()
 def estimate(
     prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    image: ImageOption = None,
     seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 64.")] = "512x512",
+    size: SizeOption = None,
     fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
     as_json: JsonFlag = False,
@@ -149,7 +163,7 @@ def estimate(
     from reelmesh.node.cli import submitting
     from reelmesh.node.cli.estimating import estimate_job, print_estimate
 
-    spec = submitting.make_spec(prompt, size, 0, seconds=seconds, fps=fps, steps=steps)
+    spec = submitting.make_spec(prompt, size, 0, image, seconds=seconds, fps=fps, steps=steps)
     told = estimate_job(spec)
     if as_json:
         print_json(told)
@@ -162,6 +176,13 @@ def _say_id(job_id: str, *, as_json: bool) -> None:
         print(f'{{"job_id": "{job_id}"}}', flush=True)
     else:
         print(f"job {job_id}", flush=True)
+
+
+def _say_limits(prompt: str) -> None:
+    from reelmesh.node.cli.media import warnings
+
+    for line in warnings(prompt):
+        print(f"note: {line}", file=sys.stderr)
 
 
 def _say_next(job_id: str) -> None:

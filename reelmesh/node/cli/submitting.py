@@ -60,11 +60,26 @@ def parse_duration(text: str) -> int:
     return seconds
 
 
-def make_spec(prompt: str, size: str, seed: int | None, **fields: Any) -> JobSpec:
-    """Return the checked spec; a seed that was not given is drawn. Raises InvalidSpec."""
+def make_spec(
+    prompt: str, size: str | None, seed: int | None, image: Path | None = None, **fields: Any
+) -> JobSpec:
+    """Return the checked spec; a seed that was not given is drawn.
+
+    Args:
+        size: WIDTHxHEIGHT; None gives 512x512, or the shape of the image.
+        image: The picture to begin with, which makes it a job of kind image_to_video.
+
+    Raises InvalidSpec, InvalidOption.
+    """
     from reelmesh.scheduler.spec import parse_spec
 
-    width, height = parse_size(size)
+    if image is not None:
+        from reelmesh.node.cli.media import picture_source, shape_for
+
+        source = picture_source(image)
+        size = size or shape_for(image)
+        fields = {**fields, "kind": "image_to_video", "image": source.model_dump()}
+    width, height = parse_size(size or "512x512")
     drawn = random.SystemRandom().randrange(2**32) if seed is None else seed
     return parse_spec({"prompt": prompt, "width": width, "height": height, "seed": drawn, **fields})
 

@@ -1,10 +1,10 @@
-"""anchor: the model's clip, held to the picture that it has to begin with.
+"""anchor: the model's clip and the buyer's picture → key frames that begin with the picture.
 
-The model draws simple shapes on plain backgrounds. Where its clip begins much as the picture does,
-what it lost of the picture is put back: its colours for good, its fine detail for as long as
-the things in it look the same, both moved along with the object. Where the picture is beyond what
-the model can draw, as a photograph is, nothing of the clip could stand beside it: then the picture
-itself is moved as a whole along the path that the model drew, and never shows its border.
+The model draws simple shapes on plain backgrounds at 64x64, each motion from its usual place on; no
+picture of a buyer's looks just like that. So the clip says how things go, and the picture how they
+look. A picture of one thing on a plain background is cut in two, and the thing goes the way that
+the model's goes. Any other picture, such as most photographs, is beyond the model's world: it moves
+as a whole, as under a camera that follows the model's path, and never shows its border.
 """
 
 from __future__ import annotations
@@ -18,26 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import ModelFree, StageContext, one_thread_opencv
+from .cutout import cut_out, move_cutout
 from .encode_image import SIZE, box
 from .frames import Picture, Pictures, read_frames, write_frames
 from .media import MediaLimits
-from .track import Image, Track, follow
+from .track import Image, follow
 
 CLIP_FRAMES, CLIP_SIZE = 16, 64
-LIKE_DB = 22.0
-"""From this PSNR on, the model's first picture is taken to show the same as the buyer's."""
-_DETAIL_FRAMES = 4  # key frames over which the picture's fine detail is given up
-_COARSE = 6.0  # pixels of 64, standard deviation: what counts as colour and not as detail
 _SHARE = 0.2  # of the model's motion that the whole picture takes part in
 _FARTHEST = 0.1  # of the picture's side
 _ZOOM = 1.12  # where the model's clip gives no path to follow
 
 
 class Anchor(ModelFree):
-    """Inputs `frames` (the clip) and `picture`, output `frames`: 16 key frames of the video's shape.
+    """Inputs `frames` (the clip) and `picture`, output `frames`: 16 pictures of the video's shape.
 
-    They are at most 64 pixels wide and high where the clip was used, 256 where the picture was.
-    """  # noqa: E501
+    Their longer side has SIZE pixels; the first one is the buyer's picture.
+    """
 
     name = "anchor"
     version = 1
@@ -49,13 +46,20 @@ class Anchor(ModelFree):
         picture = read_picture(inputs["picture"])
         ctx.progress(0.0, "comparing the clip with the picture")
         with one_thread_opencv():
-            like = psnr(clip[0], shrink(picture, CLIP_SIZE)) >= LIKE_DB
-            keys = restore(clip, picture) if like else move_whole(clip, picture)
+            keys, note = _keys(clip, picture)
         keys = crop(keys, params.width, params.height)
         ctx.step(keys.tobytes())
         out = write_frames(ctx.workdir / "frames.mkv", keys)
-        ctx.progress(1.0, "" if like else "beyond the model's world: the picture moves as a whole")
+        ctx.progress(1.0, note)
         return {"frames": out}
+
+
+def _keys(clip: Pictures, picture: Picture) -> tuple[Pictures, str]:
+    cutout = cut_out(picture)
+    moved = None if cutout is None else move_cutout(clip, cutout)
+    if moved is not None:
+        return moved, "the thing in the picture goes the model's way"
+    return move_whole(clip, picture), "beyond the model's world: the picture moves as a whole"
 
 
 def read_picture(path: Path) -> Picture:
@@ -74,31 +78,6 @@ def psnr(a: Picture, b: Picture) -> float:
     """Peak signal to noise ratio of two uint8 pictures of one size, in dB; 99 when equal."""
     error = float(np.mean((a.astype(np.float64) - b) ** 2))
     return 99.0 if error < 1e-5 else float(10 * np.log10(255**2 / error))
-
-
-def restore(clip: Pictures, picture: Picture) -> Pictures:
-    """The clip with what it lost of the picture; the first one is the picture, to the bit."""
-    lost = shrink(picture, CLIP_SIZE).astype(np.float32) - clip[0]
-    colour: Any = cv2.GaussianBlur(lost, (0, 0), _COARSE, borderType=cv2.BORDER_REPLICATE)
-    track = follow([frame.astype(np.float32) for frame in clip])
-    keys = []
-    for number, frame in enumerate(clip):
-        keep = max(0.0, 1 - number / _DETAIL_FRAMES)
-        added = colour + np.float32(keep) * (lost - colour)
-        if track is not None:
-            added = _carry(added, track, number)
-        keys.append(np.clip(np.rint(frame + added), 0, 255).astype(np.uint8))
-    return np.stack(keys)
-
-
-def _carry(added: Image, track: Track, number: int) -> Image:
-    """What belongs to the object at the start, at the object's place and size later."""
-    start, size = track.at(0)
-    centre, now = track.at(number)
-    scale = now / size
-    matrix = np.array([[scale, 0, centre[0] - scale * start[0]],
-                       [0, scale, centre[1] - scale * start[1]]])  # fmt: skip
-    return _warp(added, matrix)
 
 
 def move_whole(clip: Pictures, picture: Picture) -> Pictures:

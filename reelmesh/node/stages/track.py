@@ -46,14 +46,24 @@ def follow(images: list[Image]) -> Track | None:
     return Track(np.array(centres), np.log(np.array(sizes)))
 
 
-def _moments(image: Image) -> tuple[Points, float] | None:
+def matte_of(image: Image) -> NDArray[np.float32] | None:
+    """How far each pixel is the object's (0..1), or None where there is no such thing."""
     edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     background = np.median(edge, axis=0)
     distance = np.sqrt(((image - background) ** 2).sum(axis=2))
-    weight = np.clip((distance - _NOISE) / (_OBJECT - _NOISE), 0, 1).astype(np.float64)
-    total = float(weight.sum())
-    if not _LEAST <= total / weight.size <= _MOST:
+    matte: NDArray[np.float32] = np.clip((distance - _NOISE) / (_OBJECT - _NOISE), 0, 1).astype(
+        np.float32
+    )
+    share = float(matte.sum(dtype=np.float64)) / matte.size
+    return matte if _LEAST <= share <= _MOST else None
+
+
+def _moments(image: Image) -> tuple[Points, float] | None:
+    matte = matte_of(image)
+    if matte is None:
         return None
+    weight = matte.astype(np.float64)
+    total = float(weight.sum())
     ys, xs = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
     x, y = float((weight * xs).sum() / total), float((weight * ys).sum() / total)
     spread = float((weight * ((xs - x) ** 2 + (ys - y) ** 2)).sum() / total)

@@ -1,0 +1,73 @@
+"""A buyer's own picture, looked at just enough to name it and to refuse what cannot be used."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reelmesh.node.cli.submitting import InvalidOption
+
+if TYPE_CHECKING:
+    from reelmesh.scheduler.sources import Picture
+
+_WORLD = (
+    "the built-in model knows shapes on plain backgrounds: one thing on a plain background moves "
+    "by itself; any other picture, such as a photograph, moves as a whole"
+)
+_LONGER, _SHORTER, _STEP = 512, 256, 64
+
+
+def picture_source(path: Path) -> Picture:
+    """Hash and size of a picture file. Raises InvalidOption for what is none."""
+    from reelmesh.scheduler.canonical import digest
+    from reelmesh.scheduler.sources import MAX_SOURCE_BYTES, Picture
+
+    most = MAX_SOURCE_BYTES["picture"]
+    data = _read(path, most)
+    if len(data) > most:
+        raise InvalidOption(f"{path} is larger than {most >> 20} MiB", "make the picture smaller")
+    _seen_shape(path, data)
+    return Picture(sha256=digest(data), size=len(data))
+
+
+def shape_for(path: Path) -> str:
+    """A video's size in the picture's shape: 512 at the longer side, steps of 64, at least 256."""
+    width, height = _seen_shape(path, _read(path, 64 << 20))
+    longer = max(width, height)
+    sides = (max(_SHORTER, _STEP * round(_LONGER * n / longer / _STEP)) for n in (width, height))
+    return "x".join(str(side) for side in sides)
+
+
+def warnings(prompt: str) -> list[str]:
+    """What a buyer of image to video should know before paying, in plain lines."""
+    from reelmesh.node.stages.tiny_t2v.world import MOTIONS, understands
+
+    told = [_WORLD]
+    found = understands(prompt)
+    if "motion" not in found.known:
+        told.append(f"the prompt names no motion that the model knows: {', '.join(MOTIONS)}")
+    return told
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InvalidOption(f"{path} is not a file", "give a PNG, JPEG or WebP")
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise InvalidOption(f"cannot read {path}: {error.strerror}", "check the path") from error
+
+
+def _seen_shape(path: Path, data: bytes) -> tuple[int, int]:
+    from reelmesh.node.stages.base import StageFailed
+    from reelmesh.node.stages.still_header import is_whole, shape_of
+
+    try:
+        shape = shape_of(data)
+    except StageFailed as error:
+        raise InvalidOption(f"{path}: {error.message}", error.hint) from error
+    if not is_whole(data):
+        raise InvalidOption(f"{path} is cut short", "copy the picture again")
+    return shape
