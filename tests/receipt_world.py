@@ -30,7 +30,7 @@ from reelmesh.scheduler.job.state import (
     StageOffer,
 )
 from reelmesh.scheduler.job.transition import create, transition
-from reelmesh.scheduler.spec import TextToVideo
+from reelmesh.scheduler.spec import ImageToVideo, TextToVideo
 from reelmesh.scheduler.stages import entry
 from reelmesh.scheduler.templates import make_plan
 
@@ -55,8 +55,12 @@ class Finished:
         return build_receipt(self.record, self.state, self.coordinator)
 
 
-def record_of(coordinator: NodeKey, out: Path = Path("/tmp")) -> JobRecord:
-    spec = TextToVideo(prompt="a red circle", seconds=1.0, width=256, height=256)
+SPEC = TextToVideo(prompt="a red circle", seconds=1.0, width=256, height=256)
+
+
+def record_of(
+    coordinator: NodeKey, out: Path = Path("/tmp"), spec: TextToVideo | ImageToVideo = SPEC
+) -> JobRecord:
     terms = Terms(
         buyer=coordinator.address,
         nonce=0,
@@ -85,10 +89,10 @@ def record_of(coordinator: NodeKey, out: Path = Path("/tmp")) -> JobRecord:
 class Play:
     """Feeds one job's machine with what two honest providers would send."""
 
-    def __init__(self, *, consents: bool = True) -> None:
+    def __init__(self, *, consents: bool = True, spec: TextToVideo | ImageToVideo = SPEC) -> None:
         self.coordinator = key("coordinator")
         self.workers = [key("worker-0"), key("worker-1")]
-        self.record = record_of(self.coordinator)
+        self.record = record_of(self.coordinator, spec=spec)
         shares = reserves(self.record.plan, Wei(BUDGET // 2))
         self.state = create(created(self.record, shares, Limits()))
         self.now = self.state.at_ms

@@ -25,7 +25,7 @@ async def test_a_picture_is_where_the_video_begins() -> None:
     file = folder / "ball.png"
     cv2.imwrite(str(file), picture[:, :, ::-1])
     async with market() as world:
-        words = ["job", "submit", "it moves left", "--image", str(file), "--seconds", "2"]
+        words = ["job", "submit", "it moves left", "--image", str(file), "--seconds", "1"]
         words += ["--size", "256x256", "--fps", "12", "--steps", "8", "--seed", "3", "--json"]
         node = ["--node", str(world.root / "coordinator")]
         code, told, err = await run(folder, *words, "--out", str(folder), "--name", "film", *node)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from reelmesh.node.stages.base import StageContext
 from reelmesh.node.stages.encode_text import FEATURES_SPEC
 from reelmesh.node.stages.frames import read_frames, write_frames
 from reelmesh.node.stages.media import MediaLimits
+from reelmesh.node.stages.stills import read_still
 from reelmesh.node.stages.tensors import read_tensors, write_tensors
 
 EXAMPLES = settings(max_examples=60, deadline=None)
@@ -106,3 +108,23 @@ def test_any_bytes(data: bytes) -> None:
     survives(data, lambda path: read_frames(path, MediaLimits(8)))
     survives(data, assemble)
     survives(data, lambda path: read_tensors(path, FEATURES_SPEC))
+
+
+@lru_cache
+def good_still(ending: str) -> bytes:
+    picture = np.random.default_rng(3).integers(0, 256, (24, 36, 4), dtype=np.uint8)
+    if ending == ".jpg":
+        picture = picture[..., :3]
+    return cv2.imencode(ending, picture)[1].tobytes()
+
+
+@EXAMPLES
+@given(st.sampled_from([".png", ".jpg", ".webp"]), edits)
+def test_edited_stills(ending: str, changes: list[Edit]) -> None:
+    survives(edited(good_still(ending), changes), read_still)
+
+
+@EXAMPLES
+@given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF"]), st.binary(max_size=200))
+def test_bytes_that_begin_as_a_still(start: bytes, rest: bytes) -> None:
+    survives(start + rest, read_still)

@@ -13,6 +13,8 @@ from receipt_world import Finished, Play, key
 from reelmesh.node.receipt.model import section_digests, signed_bytes
 from reelmesh.node.receipt.verify import verify
 from reelmesh.scheduler.canonical import canonical
+from reelmesh.scheduler.sources import Picture
+from reelmesh.scheduler.spec import ImageToVideo
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +150,28 @@ def test_a_coordinator_that_lies_and_signs_is_found_out(
 
 def test_a_receipt_signed_by_another_key_fails(finished: Finished) -> None:
     assert names(resigned(finished.receipt(), lambda d: None, "mallory")) == {"signature"}
+
+
+IMAGE = Picture.model_validate({"sha256": "ab" * 32, "size": 1000})
+WITH_IMAGE = ImageToVideo(prompt="it moves", seconds=1.0, width=256, height=256, image=IMAGE)
+
+
+def test_a_receipt_covers_what_the_buyer_brought() -> None:
+    data = Play(spec=WITH_IMAGE).finish().receipt()
+    report = verify(data)
+    assert report.ok, report.wrong
+    (work,) = [w for w in json.loads(data)["work"] if w["subtask"] == "encode_image"]
+    assert work["inputs"] == {"image": "ab" * 32}
+
+    def other_input(document: dict[str, Any]) -> None:
+        found = next(w for w in document["work"] if w["subtask"] == "encode_image")
+        found["inputs"]["image"] = "cd" * 32
+
+    wrong = names(resigned(data, other_input, "coordinator"))
+    assert {"work.encode_image.inputs", "work.encode_image.inputs_root"} <= wrong
+
+    def other_source(document: dict[str, Any]) -> None:
+        task = next(t for t in document["plan"]["subtasks"] if t["id"] == "encode_image")
+        task["sources"][0]["sha256"] = "cd" * 32
+
+    assert "plan.sources" in names(resigned(data, other_source, "coordinator"))

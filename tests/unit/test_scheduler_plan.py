@@ -124,3 +124,69 @@ def test_a_plan_that_contradicts_itself_is_refused(
 def test_a_plan_that_is_none_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidPlan):
         parse_plan(text)
+
+
+IMAGE = parse_spec(
+    {
+        "kind": "image_to_video",
+        "prompt": "it moves left",
+        "seconds": 10,
+        "image": {"sha256": "ab" * 32, "size": 5000},
+    }
+)
+
+
+def test_image_to_video_takes_the_picture_where_it_is_decoded_and_nowhere_else() -> None:
+    made = make_plan(IMAGE)
+    users = [task for task in made.subtasks if task.sources]
+    assert [task.id for task in users] == ["encode_image"]
+    (source,) = users[0].sources
+    assert (source.name, source.sha256, source.kind) == ("image", "ab" * 32, "picture")
+    assert users[0].bytes_in == 5000
+    assert parse_plan(canonical(made)) == made
+
+
+@pytest.mark.parametrize("seconds", [1, 3.3, 10, 20])
+def test_windows_of_image_to_video_cover_the_timeline_once(seconds: float) -> None:
+    spec = parse_spec({**IMAGE.model_dump(), "seconds": seconds})
+    made = make_plan(spec)
+    windows = [task for task in made.subtasks if task.stage == "interpolate"]
+    frames: list[int] = []
+    for window in windows:
+        start, stop = int(str(window.params["start"])), int(str(window.params["stop"]))
+        assert window.params["total"] == spec.frames
+        assert {ref.subtask for ref in window.inputs} == {"anchor"}
+        chunks = [made[child] for child in made.children()[window.id]]
+        inner = [n for c in chunks for n in range(c.params["start"], c.params["stop"])]  # type: ignore[call-overload]
+        assert inner == list(range(stop - start))
+        frames += range(start, stop)
+    assert frames == list(range(spec.frames))
+    order = [ref.subtask for ref in made.final().inputs]
+    assert order == [f"encode_video-{i}" for i in range(len(order))]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sha256": "cd"}, "sha256"),
+        ({"size": 0}, "size"),
+        ({"size": 5001}, "states"),
+        ({"kind": "footage"}, "takes"),
+        ({"name": "picture"}, "takes"),
+        ({"path": "/etc/passwd"}, "not permitted"),
+    ],
+)
+def test_a_source_that_does_not_fit_its_stage_is_refused(
+    change: dict[str, object], says: str
+) -> None:
+    value = json.loads(canonical(make_plan(IMAGE)))
+    value["subtasks"][1]["sources"][0].update(change)
+    with pytest.raises(InvalidPlan, match=says):
+        parse_plan(value)
+
+
+def test_a_source_may_not_stand_in_for_a_result() -> None:
+    value = json.loads(canonical(make_plan(IMAGE)))
+    value["subtasks"][1]["sources"] *= 2
+    with pytest.raises(InvalidPlan):
+        parse_plan(value)
