@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reelmesh.contracts import chain
 from reelmesh.errors import UserError
 from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.coordinator.escrow import missing_credit
@@ -26,6 +27,7 @@ for work that must be done again when a provider fails, and comes back when none
 _SHORTEST_DEADLINE_S = 60
 _LONGEST_DEADLINE_S = 30 * 86_400
 _GAS_RESERVE_WEI = 10**15
+_REORG_BLOCKS = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -143,8 +145,15 @@ async def make_record(services: Services, request: Request) -> JobRecord:
         plan=request.plan,
         out_dir=request.out_dir,
         name=request.name,
-        from_block=services.from_block,
+        from_block=await _block_now(services),
     )
+
+
+async def _block_now(services: Services) -> int:
+    """A block before the posting, however the chain is reorganised meanwhile."""
+    async with chain.rpc_errors("eth_blockNumber"):
+        latest = int(await services.market.w3.eth.block_number)
+    return max(services.from_block, latest - _REORG_BLOCKS)
 
 
 async def _check_coins(services: Services, budget: Wei) -> None:
