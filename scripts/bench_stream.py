@@ -109,8 +109,9 @@ async def send_bare(stub: Any, data: bytes, chunk: int) -> float:
 
     async def write() -> None:
         for offset in range(0, len(data), chunk):
-            part = work_pb2.OutputChunk(offset=offset, data=data[offset : offset + chunk])
-            await call.write(work_pb2.DeliverRequest(chunk=part))
+            request = work_pb2.DeliverRequest()
+            request.chunk.offset, request.chunk.data = offset, data[offset : offset + chunk]
+            await call.write(request)
         await call.done_writing()
 
     writing = asyncio.create_task(write())
@@ -238,7 +239,7 @@ def report(plain: list[float], ours: list[float], size: int, chunk: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=64, help="size of the result")
-    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=11)
     parser.add_argument("--chunk-kib", type=int, default=MAX_CHUNK_BYTES >> 10)
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
