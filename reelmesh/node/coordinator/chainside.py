@@ -18,7 +18,7 @@ from reelmesh.contracts.events import MarketEvent
 from reelmesh.contracts.terms import JobState
 from reelmesh.errors import ChainError
 from reelmesh.node.coordinator.records import JobRecord
-from reelmesh.node.coordinator.services import Services, confirmations_for
+from reelmesh.node.coordinator.services import Services
 
 E = TypeVar("E", bound=MarketEvent)
 
@@ -47,7 +47,7 @@ async def look_up(services: Services, record: JobRecord) -> Found:
     """
     async with chain.rpc_errors("eth_blockNumber"):
         latest = int(await services.market.w3.eth.block_number)
-    block = max(record.from_block, latest + 1 - confirmations_for(record.chain_id))
+    block = max(record.from_block, latest + 1 - chain.confirmations_for(record.chain_id))
     job_id = record.job_bytes
     events = await services.market.events(record.from_block, latest, job_id)
     if any(event.block > block for event in events):

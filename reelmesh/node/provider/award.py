@@ -162,7 +162,10 @@ async def check_escrow(award: market_pb2.Award, market: MarketClient, from_block
     terms = terms_of(award)
     if terms.job_id(await market.domain()) != award.job_id:
         raise AwardRefused("other_terms", "the terms are not those of the job's id")
-    state = await market.job_state(award.job_id, from_block=from_block)
+    # Only as deep as nothing is reorganised any more: an award that vanishes pays nobody.
+    state = await market.job_state(
+        award.job_id, from_block=from_block, at_block=await market.final_block(from_block)
+    )
     if state.phase is not Phase.AWARDED:
         raise AwardRefused("not_escrowed", f"on chain the job is {state.phase}, not awarded")
     if (state.root, state.total) != (award.awards_root, amount(award.awards_sum)):
