@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 from reelmesh.errors import PeerError, StorageError
 
 # The disk begins with what is there while more arrives, so that the last sync is short.
-_SYNC_EVERY_BYTES = 4 << 20
+_SYNC_EVERY_BYTES = 16 << 20
 
 Keep = Callable[[Path, str], Awaitable[None]]
 
