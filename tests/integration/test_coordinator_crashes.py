@@ -14,8 +14,10 @@ from reelmesh.contracts import chain
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.deploy import Deployment
 from reelmesh.contracts.market import MarketClient
+from reelmesh.errors import ReelmeshError
 from reelmesh.node.coordinator.app import HomeInUse, run_coordinator
 from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.node.storage.journal import Entry, JobRow, Journal
 
 
 async def chain_events(here: World, job_id: str) -> Counter[str]:
@@ -65,6 +67,42 @@ async def test_a_crash_after_a_transaction_and_before_its_entry(
         assert told["JobPosted"] == told["Awarded"] == told["Settled"] == 1
         on_chain = await here.on_chain(job_id)
         assert on_chain.paid + on_chain.refunded + on_chain.escrow == BUDGET
+
+
+async def test_a_submission_whose_sender_hangs_up_is_begun_once_it_is_written(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on, rows = asyncio.Event(), asyncio.Event(), []
+    add_job = Journal.add_job
+
+    async def slowly(self: Journal, row: JobRow, first: Entry) -> None:
+        rows.append(row)
+        writing.set()
+        await go_on.wait()
+        await add_job(self, row, first)
+
+    monkeypatch.setattr(Journal, "add_job", slowly)
+    async with world(anvil, deployment, tmp_path / "c", bid_window_s=0.2) as here:
+        asking = asyncio.create_task(here.submit())
+        await writing.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        (row,) = rows
+        go_on.set()
+        async with asyncio.timeout(30):
+            while not await known(here, row.job_id):
+                await asyncio.sleep(0.05)
+        assert (await here.watch(row.job_id))[-1].type == "job_failed"
+        again = await here.submit()
+        assert (await here.watch(again))[-1].type == "job_failed"
+
+
+async def known(here: World, job_id: str) -> bool:
+    try:
+        await here.show(job_id)
+    except ReelmeshError:
+        return False
+    return True
 
 
 async def test_two_coordinators_do_not_share_a_home(

@@ -312,6 +312,10 @@ async def test_bad_submissions_are_refused_in_plain_words(
             with pytest.raises(ReelmeshError) as caught:
                 await here.submit(**changes)
             assert caught.value.hint
+        here.out.write_text("a file where the folder should be")
+        with pytest.raises(ReelmeshError, match="cannot be written") as caught:
+            await here.submit()
+        assert caught.value.hint
         with pytest.raises(ReelmeshError, match="no job"):
             await here.show("0x" + "12" * 32)
         with pytest.raises(ReelmeshError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,11 +124,12 @@ def limits_for(config: CoordinatorConfig, deadline_s: int) -> Limits:
 
 
 async def make_record(services: Services, request: Request) -> JobRecord:
-    """The job as it will be posted next. Raises NotEnoughCoins, ChainError.
+    """The job as it will be posted next. Raises BadRequest, NotEnoughCoins, ChainError.
 
     The caller holds `services.posting` until the posting is decided.
     """
     await _check_coins(services, request.budget)
+    await asyncio.to_thread(_check_out_dir, request.out_dir)
     created_ms = services.clock_ms()
     terms = await services.market.plan_post(
         bytes.fromhex(request.spec.spec_hash()),
@@ -147,6 +150,19 @@ async def make_record(services: Services, request: Request) -> JobRecord:
         name=request.name,
         from_block=await _block_now(services),
     )
+
+
+def _check_out_dir(folder: Path) -> None:
+    """Raises BadRequest where a result could not be written: that must not show after the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadRequest(
+            f"the output folder {folder} cannot be written to: {error.strerror}",
+            "choose another folder, or make room there",
+        ) from error
 
 
 async def _block_now(services: Services) -> int:
