@@ -21,7 +21,9 @@ from reelmesh.node.devnet.profiles import PROVIDERS, Profile
 from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.templates import make_plan
 
-SPEC = TextToVideo(prompt="a small green square moving up over a black background", seed=7)
+SPEC = TextToVideo(
+    prompt="a small green square moving up over a black background", seconds=8.0, seed=7
+)
 WARM = TextToVideo(prompt="a red ball", seconds=1.0, width=256, height=256, steps=4, seed=1)
 BUDGET = 5 * 10**15
 # The second core is left to chain, coordinator and the rest in every run but the last.

@@ -48,7 +48,15 @@ _GAS_MARGIN: Final = 1.2
 _NO_ANSWER: Final = (OSError, TimeoutError, aiohttp.ClientError, Web3Exception, ValueError)
 _POLL_S: Final = (0.02, 1.0)
 
+LOCAL_CHAINS: Final = frozenset({1337, 31337})
+"""Chain ids of chains that run on this machine: nothing is ever reorganised there."""
+
 Web3Client = AsyncWeb3[AsyncHTTPProvider]
+
+
+def confirmations_for(chain_id: int) -> int:
+    """Blocks, its own included, after which a transaction counts."""
+    return 1 if chain_id in LOCAL_CHAINS else 3
 
 
 @asynccontextmanager

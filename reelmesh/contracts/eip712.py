@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import coincurve
 from eth_abi import encode as abi_encode  # type: ignore[attr-defined]
@@ -124,13 +124,12 @@ Message = Voucher | Consent | NodeBinding | Attestation
 
 def struct_hash(message: Message) -> bytes:
     """EIP-712's hashStruct of a message, 32 bytes. Raises BadMessage for a value out of range."""
-    values = list(vars(message).values())
+    words = [_type_hash(type(message).TYPE)]
     kinds = _member_types(type(message).TYPE)
-    for position, (kind, value) in enumerate(zip(kinds, values, strict=True)):
+    for kind, value in zip(kinds, vars(message).values(), strict=True):
         _check(kind, value)
-        if kind == "string":
-            kinds[position], values[position] = "bytes32", keccak(text=value)
-    return keccak(abi_encode(["bytes32", *kinds], [_type_hash(type(message).TYPE), *values]))
+        words.append(_word(kind, value))
+    return keccak(b"".join(words))
 
 
 def digest(domain: Domain, message: Message) -> bytes:
@@ -156,7 +155,7 @@ def recover_digest(signed: bytes, signature: bytes) -> str:
         public = coincurve.PublicKey.from_signature_and_message(compact, signed, hasher=None)
     except Exception as error:  # coincurve raises ValueError and bare Exception alike
         raise BadSignature("the signature belongs to no key") from error
-    return str(to_checksum_address(keccak(public.format(compressed=False)[1:])[12:]))
+    return _checksummed(keccak(public.format(compressed=False)[1:])[12:])
 
 
 def compact_form(signature: bytes) -> tuple[bytes, bytes]:
@@ -182,7 +181,7 @@ def _check(kind: str, value: object) -> None:
     if kind == "bytes32":
         good = isinstance(value, bytes) and len(value) == 32
     elif kind == "address":
-        good = isinstance(value, str) and is_checksum_address(value)
+        good = isinstance(value, str) and _is_checksummed(value)
     elif kind == "string":
         good = isinstance(value, str) and len(value) <= 1024
     else:
@@ -192,9 +191,35 @@ def _check(kind: str, value: object) -> None:
         raise BadMessage(f"a signed message holds something that is no {kind}")
 
 
-def _member_types(encoded_type: str) -> list[str]:
+def _word(kind: str, value: Any) -> bytes:
+    """A checked member as EIP-712 encodes it: 32 bytes, whatever its type."""
+    if kind == "bytes32":
+        return bytes(value)
+    if kind == "address":
+        return bytes(12) + bytes.fromhex(value[2:])
+    if kind == "string":
+        return keccak(text=value)
+    return int(value).to_bytes(32, "big")
+
+
+# A voucher is signed and checked for every chunk of a result, always between the same few nodes;
+# a checksum costs as much as the signature.
+
+
+@lru_cache(maxsize=1024)
+def _is_checksummed(address: str) -> bool:
+    return bool(is_checksum_address(address))
+
+
+@lru_cache(maxsize=1024)
+def _checksummed(address: bytes) -> str:
+    return str(to_checksum_address(address))
+
+
+@lru_cache
+def _member_types(encoded_type: str) -> tuple[str, ...]:
     inside = encoded_type[encoded_type.index("(") + 1 : -1]
-    return [member.split(" ")[0] for member in inside.split(",")]
+    return tuple(member.split(" ")[0] for member in inside.split(","))
 
 
 @lru_cache

@@ -197,6 +197,12 @@ class MarketClient(Client):
         async with chain.rpc_errors("eth_chainId"):
             return Domain(await self.w3.eth.chain_id, self.address)
 
+    async def final_block(self, least: int = 0) -> int:
+        """The newest block that is deep enough to rely on; not below `least`."""
+        async with chain.rpc_errors("eth_blockNumber"):
+            chain_id, latest = await asyncio.gather(self.w3.eth.chain_id, self.w3.eth.block_number)
+        return max(least, int(latest) + 1 - chain.confirmations_for(int(chain_id)))
+
     async def job_state(
         self, job_id: bytes, *, from_block: int | None = None, at_block: int | None = None
     ) -> JobState:

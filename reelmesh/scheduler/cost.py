@@ -67,7 +67,7 @@ REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
         "assemble": _rate(0.01),
         "encode_image": _rate(0.3),
         "animate": _rate(0.05),
-        "anchor": _rate(0.01),
+        "anchor": _rate(0.02),
     }
 )
 """Stage → reference rate: seconds of one CPU thread for one of the catalogue's units.

@@ -211,6 +211,47 @@ async def test_a_false_attestation_is_refused_and_the_work_goes_to_another(
         await accounted(here, job_id)
 
 
+def _other_hash(refs: list[work_pb2.ArtifactRef]) -> None:
+    refs[0].sha256 = "ab" * 32
+
+
+def _other_kind(refs: list[work_pb2.ArtifactRef]) -> None:
+    refs[0].kind = "video"
+
+
+def _enormous(refs: list[work_pb2.ArtifactRef]) -> None:
+    refs[0].size = 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(_other_hash, "wrong_bytes"), (_other_kind, "wrong_outputs"), (_enormous, "too_much")],
+)
+async def test_wrong_bytes_are_refused_and_the_work_goes_to_another(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, spoil: Any, reason: str
+) -> None:
+    async with (
+        world(anvil, deployment, tmp_path / "c") as here,
+        actors(here, {"price": 0.2}, {"price": 0.4}) as (liar, honest),
+    ):
+        make = liar.make
+
+        async def spoiled(grant: work_pb2.Grant) -> list[work_pb2.ArtifactRef]:
+            refs = await make(grant)
+            liar.files = [await liar.store.path(ref.sha256) for ref in refs]
+            spoil(refs)
+            return refs
+
+        liar.make = spoiled  # type: ignore[method-assign]
+        job_id = await here.submit()
+        feed = await here.watch(job_id)
+        assert last(feed).type == "delivered", last(feed)
+        assert not liar.done
+        assert any(e.data.get("reason") == reason for e in feed if e.type == "subtask_failed")
+        assert len(honest.done) == len(make_plan_ids(feed))
+        await accounted(here, job_id)
+
+
 async def test_cancelling_pays_what_was_done_and_refunds_the_rest(
     anvil: Anvil, deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -271,6 +312,10 @@ async def test_bad_submissions_are_refused_in_plain_words(
             with pytest.raises(ReelmeshError) as caught:
                 await here.submit(**changes)
             assert caught.value.hint
+        here.out.write_text("a file where the folder should be")
+        with pytest.raises(ReelmeshError, match="cannot be written") as caught:
+            await here.submit()
+        assert caught.value.hint
         with pytest.raises(ReelmeshError, match="no job"):
             await here.show("0x" + "12" * 32)
         with pytest.raises(ReelmeshError):

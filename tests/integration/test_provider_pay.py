@@ -6,10 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reelmesh.contracts import eip712, merkle
+from reelmesh.contracts import chain, eip712, merkle
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.chain import Sender, Web3Client
 from reelmesh.contracts.deploy import Deployment
@@ -218,3 +219,26 @@ async def test_after_the_claim_window_it_gives_up(scene: Scene, anvil: Anvil) ->
     await scene.past(anvil.advance, 20 * MINUTE + 10)
     await scene.paymaster().review(job)
     assert [(one.reason, one.paid) for one in scene.ended] == [("claim_window_over", 0)]
+
+
+async def test_only_what_is_deep_in_the_chain_counts(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "confirmations_for", lambda _chain_id: 3)
+    with pytest.raises(AwardRefused) as caught:
+        await check_escrow(scene.award, scene.market, 0)
+    assert caught.value.reason == "not_escrowed"
+    await mine(scene, 2)
+    await check_escrow(scene.award, scene.market, 0)
+    job = await scene.job()
+    await settle(scene, consent=True)
+    await scene.paymaster().review(job)
+    assert scene.ended == []
+    await mine(scene, 2)
+    await scene.paymaster().review(job)
+    assert [one.reason for one in scene.ended] == ["paid"]
+
+
+async def mine(scene: Scene, blocks: int) -> None:
+    method: Any = "anvil_mine"
+    await scene.market.w3.provider.make_request(method, [hex(blocks)])

@@ -347,6 +347,20 @@ async def test_an_input_that_never_fits_its_hash_fails_the_lease(scene: Scene) -
     assert scene.worker.runs == 0
 
 
+def _three_segments(grant: work_pb2.Grant) -> None:
+    """More units than the call said, at the price of what it said."""
+    grant.params_json = json.dumps({"fps": 24, "segments": 3})
+    grant.inputs.append(grant.inputs[0])
+    grant.inputs[-1].name = "segment-2"
+
+
+def _another_stage(grant: work_pb2.Grant) -> None:
+    """A subtask of the call under whose name another stage is asked for."""
+    grant.stage = "encode_text"
+    grant.params_json = json.dumps({"prompt": "a red circle"})
+    del grant.inputs[:]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -358,6 +372,8 @@ async def test_an_input_that_never_fits_its_hash_fails_the_lease(scene: Scene) -
         (lambda g: setattr(g, "stage_version", 99), "bad_params"),
         (lambda g: setattr(g, "params_json", "{}"), "bad_params"),
         (lambda g: g.inputs.pop(), "bad_params"),
+        (_three_segments, "bad_params"),
+        (_another_stage, "bad_params"),
     ],
 )
 async def test_a_grant_that_is_not_as_agreed_is_given_back(
@@ -387,6 +403,40 @@ async def test_consent_is_signed_only_over_what_is_owed(scene: Scene) -> None:
     (consent,) = scene.handler.consents
     signer = eip712.recover(DOMAIN, Consent(JOB, PRICE), consent.signature)
     assert signer == scene.world.provider.address
+
+
+async def test_no_work_is_done_after_a_total_was_agreed_to(scene: Scene) -> None:
+    scene.handler.script = [
+        work_pb2.LeaseReply(settlement=work_pb2.Settlement(job_id=JOB, total="0")),
+        work_pb2.LeaseReply(grant=scene.grant),
+    ]
+    board, stopped = Board(60_000, now_ms), asyncio.Event()
+    await board.add(scene.job)
+    lane = asyncio.create_task(scene.lane(board, stopped).serve())
+    await stopped.wait()
+    lane.cancel()
+    await asyncio.gather(lane, return_exceptions=True)
+    assert len(scene.handler.consents) == 1
+    assert scene.worker.runs == 0
+    assert scene.job.record.reason == "unpaid"
+
+
+async def test_a_result_is_not_sent_once_a_total_was_agreed_to(scene: Scene) -> None:
+    async def agree_meanwhile() -> None:
+        await scene.job.agree(work_pb2.Settlement(job_id=JOB, total="0"))
+
+    scene.worker.behave = agree_meanwhile
+    assert await scene.run().go() == "work_is_over"
+    assert scene.handler.attestations == []
+    assert not await scene.handler.store.has(sha(scene.worker.output))
+
+
+async def test_a_remembered_result_that_was_trimmed_is_made_again(scene: Scene) -> None:
+    assert await scene.run().go() == "done"
+    await scene.kit.store.delete(sha(scene.worker.output))
+    scene.grant.attempt = 2
+    assert await scene.run().go() == "done"
+    assert scene.worker.runs == 2
 
 
 async def test_a_lane_works_agrees_and_closes(scene: Scene) -> None:

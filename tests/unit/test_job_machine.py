@@ -433,6 +433,20 @@ def test_an_idle_provider_that_does_not_come_is_absent_and_may_return() -> None:
     assert not run.state.providers[A].absent
 
 
+def test_a_winner_that_never_comes_for_its_work_is_struck_out() -> None:
+    run = Run().posted()
+    for number in range(run.state.limits.strikes):
+        assert run.round == number
+        run.award(ALL_TO_A)
+        assert isinstance(run.pass_deadline(), e.TakeUpExpired)
+    run.feed(e.BidReceived, round=run.round, offer=offer(A))
+    run.feed(e.BidReceived, round=run.round, offer=offer(B))
+    run.pass_deadline()
+    run.clear(ALL_TO_A)
+    assert run.state.empty_rounds == 1
+    assert not any(isinstance(x, CommitAwards) for x in standing(run.state))
+
+
 def test_an_award_that_is_never_confirmed_ends_the_job() -> None:
     run = Run().posted()
     run.feed(e.BidReceived, round=0, offer=offer(A))

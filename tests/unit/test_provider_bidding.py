@@ -140,6 +140,36 @@ async def test_an_award_without_a_bid_is_refused(scene: Scene) -> None:
     assert scene.board.working() == []
 
 
+async def test_awards_of_one_job_are_taken_one_at_a_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.bid()
+    at_once = most = asked = 0
+
+    async def check(*_args: object) -> None:
+        nonlocal at_once, most, asked
+        asked += 1
+        at_once += 1
+        most = max(most, at_once)
+        first = asked == 1
+        for _ in range(20):
+            await asyncio.sleep(0)
+        at_once -= 1
+        if first:
+            raise AwardRefused("other_terms", "the first is no good")
+
+    monkeypatch.setattr(bidding, "check_escrow", check)
+
+    async def offer_it() -> bool:
+        return await scene.bidder.on_award(COORDINATOR.address, make_award(), market_pb2.Envelope())
+
+    tasks = [asyncio.create_task(offer_it()) for _ in range(2)]
+    refused = await tasks[0]
+    third = await offer_it()
+    assert (refused, await tasks[1], third) == (False, True, True)
+    assert most == 1
+
+
 async def test_an_award_that_the_chain_does_not_show_yet_is_waited_for(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def test_every_loser_is_told_why(reason: LossReason) -> None:
     assert EXPLAIN[reason]
 
 
-@pytest.mark.parametrize("reason", set(REASONS) - {LossReason.OUTBID, LossReason.TOO_SLOW})
+@pytest.mark.parametrize("reason", sorted(set(REASONS) - {LossReason.OUTBID, LossReason.TOO_SLOW}))
 def test_a_subtask_that_nobody_can_have_says_why(reason: LossReason) -> None:
     found = run(
         [task("upscale-0", memory_mb=5)],

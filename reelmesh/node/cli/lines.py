@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from reelmesh.node.cli.money import format_eth
+from reelmesh.node.cli.output import shown_path
 
 
 def short(address: str) -> str:
@@ -162,7 +164,7 @@ class Lines:
         return [f"refunded  {format_eth(data['amount'])} came back, tx {short(data['tx'])}"]
 
     def _delivered(self, data: dict[str, Any]) -> list[str]:
-        return [f"delivered {data['video']}"]
+        return [f"delivered {shown_path(Path(data['video']))}"]
 
     def _job_failed(self, data: dict[str, Any]) -> list[str]:
         return [f"failed    the job: {data['reason']}"]

@@ -27,7 +27,7 @@ from reelmesh.node.coordinator.bids import BidDesk
 from reelmesh.node.coordinator.control import ControlService, start_control, stop_control
 from reelmesh.node.coordinator.jobs import Jobs
 from reelmesh.node.coordinator.ports import load_ports, save_ports
-from reelmesh.node.coordinator.services import Services, confirmations_for
+from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.work import WorkDesk
 from reelmesh.node.p2p.host import P2PHost
 from reelmesh.node.p2p.network import MarketNetwork
@@ -120,8 +120,8 @@ async def _open(
     stack.push_async_callback(journal.close)
     await journal.open()
     host = P2PHost(key, load_ports(config).listen, config.bootstrap)
-    sender = Sender(w3, key, confirmations=confirmations_for(config.chain_id))
-    market = MarketClient(w3, deployment.market, sender)
+    sender = Sender(w3, key, confirmations=chain.confirmations_for(config.chain_id))
+    market = MarketClient(w3, deployment.market, sender, first_block=deployment.block)
     folder = config.home / "artifacts"
     return Services(
         config=config,

@@ -24,6 +24,8 @@ log = structlog.stdlib.get_logger(__name__)
 _STAKE_KNOWN_MS: Final = 30_000
 _MAX_SECONDS_PER_UNIT: Final = 1e6
 _MAX_MEMORY_MB: Final = 2**31
+_MOST_SHOWN: Final = 100
+_ROUNDS_KEPT: Final = 64
 CHAIN_UNREACHABLE: Final = "chain_unreachable"
 
 
@@ -41,6 +43,7 @@ class BidDesk:
         self._services = services
         self._jobs = jobs
         self._active: dict[NodeAddress, int] = {}
+        self._shown: dict[tuple[bytes, int], set[tuple[NodeAddress, str]]] = {}
 
     async def take(
         self, sender: NodeAddress, peer_id: str, bid: market_pb2.Bid, _envelope: market_pb2.Envelope
@@ -51,7 +54,7 @@ class BidDesk:
             return _refused(BidRefusal.UNKNOWN_JOB)
         reason = await self._try(job, sender, peer_id, bid)
         if reason is not None:
-            job.note("bid_refused", {"provider": sender, "reason": str(reason)})
+            self._show(job, bid.job_id, sender, str(reason))
             return _refused(reason)
         return market_pb2.BidReply(accepted=True)
 
@@ -72,6 +75,18 @@ class BidDesk:
         state = await job.feed(event)
         known = state.tender.bidders.get(sender) if state.tender is not None else None
         return None if known == offer.nonce else BidRefusal.CLOSED
+
+    def _show(self, job: JobDriver, job_id: bytes, sender: NodeAddress, reason: str) -> None:
+        """Tell watchers, but each thing once a round and not without end: anyone may send bids."""
+        if job.ended:
+            return
+        shown = self._shown.setdefault((job_id, job.state.rounds), set())
+        if (sender, reason) in shown or len(shown) >= _MOST_SHOWN:
+            return
+        shown.add((sender, reason))
+        while len(self._shown) > _ROUNDS_KEPT:
+            del self._shown[next(iter(self._shown))]
+        job.note("bid_refused", {"provider": sender, "reason": reason})
 
     async def _is_active(self, provider: NodeAddress) -> bool:
         """Whether the provider has an active stake; a yes is remembered for half a minute."""

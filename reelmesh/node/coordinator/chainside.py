@@ -16,10 +16,15 @@ from eth_utils.address import to_checksum_address
 from reelmesh.contracts import chain
 from reelmesh.contracts.events import MarketEvent
 from reelmesh.contracts.terms import JobState
+from reelmesh.errors import ChainError
 from reelmesh.node.coordinator.records import JobRecord
-from reelmesh.node.coordinator.services import Services, confirmations_for
+from reelmesh.node.coordinator.services import Services
 
 E = TypeVar("E", bound=MarketEvent)
+
+
+class NotDeepEnough(ChainError):
+    """A transaction is in a block, but too few have come after it to rely on it."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,19 @@ class Found:
 
 
 async def look_up(services: Services, record: JobRecord) -> Found:
-    """The job at the newest block that has enough confirmations. Raises ChainError."""
+    """The job at the newest block that has enough confirmations.
+
+    Raises NotDeepEnough while a newer block knows more of the job, so that nothing is done on the
+    ground of what is about to change; ChainError where the chain cannot be asked.
+    """
     async with chain.rpc_errors("eth_blockNumber"):
         latest = int(await services.market.w3.eth.block_number)
-    block = max(record.from_block, latest + 1 - confirmations_for(record.chain_id))
+    block = max(record.from_block, latest + 1 - chain.confirmations_for(record.chain_id))
     job_id = record.job_bytes
+    events = await services.market.events(record.from_block, latest, job_id)
+    if any(event.block > block for event in events):
+        raise NotDeepEnough("the job's last transaction waits for its confirmations", "it is seen")
     state = await services.market.job_state(job_id, from_block=record.from_block, at_block=block)
-    events = await services.market.events(record.from_block, block, job_id)
     return Found(state, events)
 
 

@@ -149,10 +149,11 @@ async def start_control(service: ControlService, socket: Path) -> grpc.aio.Serve
     add_ControlServicer_to_server(service, server)
     before = os.umask(0o177)
     try:
+        # Binds at once. Nothing else may run meanwhile: a folder made under this mask is no use.
         server.add_insecure_port(f"unix:{socket}")
-        await server.start()
     finally:
         os.umask(before)
+    await server.start()
     socket.chmod(0o600)
     return server
 

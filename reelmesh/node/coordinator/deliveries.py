@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.vouchers import signed_voucher
 from reelmesh.node.rpc.delivery import DeliverySink, check_outputs
-from reelmesh.node.rpc.errors import Malformed, StaleLease
+from reelmesh.node.rpc.errors import Malformed, Refused, StaleLease
 from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import ArtifactId, NodeAddress, SubtaskId
 from reelmesh.scheduler.job.events import (
@@ -38,12 +38,11 @@ async def begin_delivery(
     """A sink for a result that the lease allows. Raises StaleLease, Malformed or TooMuch."""
     name, token = SubtaskId(header.subtask), header.lease_token.hex()
     lease = lease_of(job, provider, name, token)
-    subtask = job.record.plan[name]
-    stage = entry(subtask.stage, subtask.stage_version)
-    if {ref.name: ref.kind for ref in header.outputs} != dict(stage.outputs):
-        raise Malformed(f"{stage.name} has the outputs {', '.join(stage.outputs)}", "wrong_outputs")
-    max_bytes = stage.bytes_limit(subtask.parsed_params())
-    total = check_outputs(header.outputs, max_bytes)
+    try:
+        max_bytes, total = _check_header(job, name, header)
+    except Refused as error:
+        await _fail(job, name, token, error.reason, may_retry=False)
+        raise
     clock_ms = job.services.clock_ms
     if lease.vouchered > 0:
         # Both accounts count a delivery that broke off as paid so far and over; the next one
@@ -80,6 +79,18 @@ async def begin_delivery(
         completed=completed,
         aborted=aborted,
     )
+
+
+def _check_header(
+    job: JobDriver, name: SubtaskId, header: work_pb2.DeliverHeader
+) -> tuple[int, int]:
+    """The most bytes that may come and those announced. Raises Malformed or TooMuch."""
+    subtask = job.record.plan[name]
+    stage = entry(subtask.stage, subtask.stage_version)
+    if {ref.name: ref.kind for ref in header.outputs} != dict(stage.outputs):
+        raise Malformed(f"{stage.name} has the outputs {', '.join(stage.outputs)}", "wrong_outputs")
+    max_bytes = stage.bytes_limit(subtask.parsed_params())
+    return max_bytes, check_outputs(header.outputs, max_bytes)
 
 
 async def _fail(

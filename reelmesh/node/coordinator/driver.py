@@ -194,6 +194,10 @@ class JobDriver:
             except ReelmeshError as error:
                 self._log.error("deadline_not_handled", error=str(error))
                 await asyncio.sleep(1.0)
+            except Exception:
+                # without this watch nothing would ever end the job's waits
+                self._log.exception("deadline_not_handled")
+                await asyncio.sleep(1.0)
 
     def _at(self, event: Event, now_ms: int) -> Event:
         update: dict[str, object] = {"at_ms": now_ms}

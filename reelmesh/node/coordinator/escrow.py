@@ -56,6 +56,11 @@ async def submit_escrow(job: JobDriver) -> None:
             await _reject(job, "not_posted", str(error))
             return
         raise
+    if result.job_id != record.job_bytes:
+        # Another program used this account between the look and the posting: undo it at once.
+        await services.market.cancel(result.terms)
+        await _reject(job, "nonce_taken", "another program posts from this account: submit again")
+        return
     await _confirm(job, result.tx.tx_hash, result.tx.gas_used)
 
 

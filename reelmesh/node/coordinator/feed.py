@@ -13,7 +13,7 @@ Type to data (money as decimal strings of wei, times in ms):
 - leased {subtask, provider, attempt, wait_ms}
 - progress {subtask, provider, fraction, note}
 - chunk {subtask, provider, accepted_bytes, total_bytes, voucher_total}
-- subtask_done {subtask, provider, price, wait_ms, run_ms, output_bytes}
+- subtask_done {subtask, provider, price, wait_ms, run_ms, output_bytes, voucher_total}
 - subtask_failed {subtask, provider, reason, message}
 - lease_expired {subtask, provider}
 - provider_absent {provider}
@@ -121,7 +121,9 @@ def _of_work(event: Event, before: JobState, after: JobState) -> Iterator[Item]:
                     },
                 )
         case ev.AttestationReceived():
-            yield "subtask_done", done_facts(after.subtasks[event.subtask])
+            facts = done_facts(after.subtasks[event.subtask])
+            total = str(after.providers[facts["provider"]].promised)
+            yield "subtask_done", {**facts, "voucher_total": total}
         case ev.SubtaskFailed():
             lease = before.subtasks[event.subtask].lease
             yield (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from reelmesh.errors import UserError
+from reelmesh.errors import ChainError, UserError
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
@@ -18,17 +18,23 @@ from reelmesh.node.coordinator.submitting import Request, limits_for, make_recor
 from reelmesh.node.storage.journal import Entry, JobRow
 from reelmesh.scheduler.ids import JobId
 from reelmesh.scheduler.job.choosing import struck_out
-from reelmesh.scheduler.job.events import EVENT, CancelRequested
+from reelmesh.scheduler.job.events import EVENT, CancelRequested, JobCreated
 from reelmesh.scheduler.job.state import JobState, Phase
 from reelmesh.scheduler.job.transition import create, replay
 
 log = structlog.stdlib.get_logger(__name__)
 
 _POSTING_POLL_S = 60.0
+_POSTING_WAIT_S = 60.0
+_ALL = 1_000_000
 
 
 class NoSuchJob(UserError):
     """This coordinator has no job of that id."""
+
+
+class PostingUndecided(ChainError):
+    """A job's nonce is not free before the posting before it is decided. Nothing was posted."""
 
 
 class JobOver(UserError):
@@ -49,7 +55,7 @@ class Jobs:
 
     async def resume(self) -> None:
         """Go on with every job that has not ended."""
-        for row in await self._services.journal.jobs(open_only=True):
+        for row in await self._services.journal.jobs(_ALL, open_only=True):
             record, state, events = await self._load(row)
             if state.phase is Phase.POSTING:
                 await self._services.posting.acquire()
@@ -70,7 +76,14 @@ class Jobs:
         """Write a job down and begin it; the same request id gives the same job."""
         services = self._services
         await keep_sources(services.store, request)
-        await services.posting.acquire()
+        try:
+            async with asyncio.timeout(_POSTING_WAIT_S):
+                await services.posting.acquire()
+        except TimeoutError:
+            raise PostingUndecided(
+                "another job's posting is still undecided on chain",
+                "reelmesh job list shows it; submit again once it is posted",
+            ) from None
         try:
             if request.request_id is not None:
                 known = await services.journal.job_of_request(request.request_id)
@@ -91,9 +104,19 @@ class Jobs:
                 ended=False,
                 record=record.model_dump_json(),
             )
-            await services.journal.add_job(
-                row, Entry(0, first.at_ms, first.type, first.model_dump_json())
-            )
+        except BaseException:
+            services.posting.release()
+            raise
+        # In a task of its own: whoever asked may hang up, but a job that is written down is begun.
+        await asyncio.shield(asyncio.create_task(self._begin(row, record, first)))
+        return record.job_id
+
+    async def _begin(self, row: JobRow, record: JobRecord, first: JobCreated) -> None:
+        """Write a new job down and begin it; lets go of `posting` once that is decided."""
+        services = self._services
+        try:
+            entry = Entry(0, first.at_ms, first.type, first.model_dump_json())
+            await services.journal.add_job(row, entry)
             job = await self._add(record, create(first), 1)
         except BaseException:
             services.posting.release()
@@ -101,7 +124,6 @@ class Jobs:
         self._release_when_posted(job)
         await job.start(resumed=False)
         log.info("job_submitted", job=record.job_id, budget_wei=record.terms.budget)
-        return record.job_id
 
     async def cancel(self, job_id: JobId, reason: str) -> JobState:
         """End a job: leases are cancelled, vouchers so far paid, the rest refunded."""

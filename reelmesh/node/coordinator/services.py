@@ -21,18 +21,10 @@ if TYPE_CHECKING:
     from reelmesh.node.p2p.host import P2PHost
     from reelmesh.node.p2p.network import MarketNetwork
 
-LOCAL_CHAINS = frozenset({1337, 31337})
-"""Chain ids of chains that run on this machine: nothing is ever reorganised there."""
-
 
 def now_ms() -> int:
     """The clock of a running node."""
     return time.time_ns() // 1_000_000
-
-
-def confirmations_for(chain_id: int) -> int:
-    """Blocks, its own included, after which a transaction counts."""
-    return 1 if chain_id in LOCAL_CHAINS else 3
 
 
 @dataclass

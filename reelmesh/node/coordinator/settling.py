@@ -33,7 +33,16 @@ async def submit_settlement(job: JobDriver) -> None:
     if await _confirm_known(job, found):
         return
     terms = record.terms.terms()
+    if found.state.phase is ChainPhase.CLOSED:
+        # Anyone may ask for a refund once it is due: then there is nothing left to settle.
+        await _reject(job, "settled_too_late", "the job was refunded on chain before that")
+        return
     try:
+        if found.state.phase is ChainPhase.OPEN and _owes(job.state):
+            # A reorganisation took the awards away; without them nobody could be paid.
+            root, total = merkle.sum_root(tree(job.state.leaves))
+            await services.market.award(terms, root, total)
+            raise ChainInconsistent("the awards had left the chain", "they are there again")
         if found.state.phase is ChainPhase.OPEN:
             await services.market.cancel(terms)
         elif found.state.phase is ChainPhase.AWARDED:
@@ -46,8 +55,7 @@ async def submit_settlement(job: JobDriver) -> None:
         if error.error not in _TOO_LATE:
             raise
         hint = "providers may claim by their vouchers; the rest is refunded after that"
-        at_ms = services.clock_ms()
-        await job.feed(SettlementRejected(at_ms=at_ms, reason="settled_too_late", hint=hint))
+        await _reject(job, "settled_too_late", hint)
         return
     await _confirm_known(job, await look_up(services, record))
 
@@ -78,6 +86,15 @@ async def submit_refund(job: JobDriver, effect: fx.SubmitRefund) -> None:
         )
     )
     await delivering.rewrite_receipt(job)
+
+
+async def _reject(job: JobDriver, reason: str, hint: str) -> None:
+    at_ms = job.services.clock_ms()
+    await job.feed(SettlementRejected(at_ms=at_ms, reason=reason, hint=hint))
+
+
+def _owes(state: JobState) -> bool:
+    return any(account.promised for account in state.providers.values())
 
 
 async def _confirm_known(job: JobDriver, found: Found) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reelmesh.contracts import chain
 from reelmesh.errors import UserError
 from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.coordinator.escrow import missing_credit
@@ -26,6 +29,7 @@ for work that must be done again when a provider fails, and comes back when none
 _SHORTEST_DEADLINE_S = 60
 _LONGEST_DEADLINE_S = 30 * 86_400
 _GAS_RESERVE_WEI = 10**15
+_REORG_BLOCKS = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -133,11 +137,12 @@ def limits_for(config: CoordinatorConfig, deadline_s: int) -> Limits:
 
 
 async def make_record(services: Services, request: Request) -> JobRecord:
-    """The job as it will be posted next. Raises NotEnoughCoins, ChainError.
+    """The job as it will be posted next. Raises BadRequest, NotEnoughCoins, ChainError.
 
     The caller holds `services.posting` until the posting is decided.
     """
     await _check_coins(services, request.budget)
+    await asyncio.to_thread(_check_out_dir, request.out_dir)
     created_ms = services.clock_ms()
     terms = await services.market.plan_post(
         bytes.fromhex(request.spec.spec_hash()),
@@ -156,8 +161,28 @@ async def make_record(services: Services, request: Request) -> JobRecord:
         plan=request.plan,
         out_dir=request.out_dir,
         name=request.name,
-        from_block=services.from_block,
+        from_block=await _block_now(services),
     )
+
+
+def _check_out_dir(folder: Path) -> None:
+    """Raises BadRequest where a result could not be written: that must not show after the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadRequest(
+            f"the output folder {folder} cannot be written to: {error.strerror}",
+            "choose another folder, or make room there",
+        ) from error
+
+
+async def _block_now(services: Services) -> int:
+    """A block before the posting, however the chain is reorganised meanwhile."""
+    async with chain.rpc_errors("eth_blockNumber"):
+        latest = int(await services.market.w3.eth.block_number)
+    return max(services.from_block, latest - _REORG_BLOCKS)
 
 
 async def _check_coins(services: Services, budget: Wei) -> None:

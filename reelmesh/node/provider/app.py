@@ -83,8 +83,9 @@ async def run_provider(
         await machine.measure()
         host = P2PHost(key, config.listen, config.bootstrap)
         network = MarketNetwork(host, key)
-        sender = Sender(w3, operator or key)
-        client = MarketClient(w3, deployment.market, sender)
+        depth = chain.confirmations_for(deployment.chain_id)
+        sender = Sender(w3, operator or key, confirmations=depth)
+        client = MarketClient(w3, deployment.market, sender, first_block=deployment.block)
         market = Market(deployment.chain_id, client, deployment.block, network)
         node = Node(
             key=key,

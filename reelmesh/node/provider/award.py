@@ -17,6 +17,8 @@ from reelmesh.proto import market_pb2
 
 NATIVE = bytes(20)
 MIN_CLAIM_WINDOW_S = 60
+_UNITS_SLACK = 1 + 1e-9
+"""For units that crossed the wire as floating-point numbers."""
 
 
 class AwardRefused(PeerError):
@@ -78,6 +80,11 @@ class SentBid(BaseModel):
         stage, units = self.work.get(subtask, ("", 0.0))
         price = self.prices.get(stage)
         return None if price is None else math.ceil(float(price) * units)
+
+    def covers(self, subtask: str, stage: str, units: float) -> bool:
+        """Whether this very work was bid on: the call's stage, and no more units than it said."""
+        called, most = self.work.get(subtask, ("", 0.0))
+        return stage == called and units <= most * _UNITS_SLACK
 
     def seconds(self, subtask: str) -> float:
         """How long a subtask takes here; 0 when it is not known."""
@@ -155,7 +162,10 @@ async def check_escrow(award: market_pb2.Award, market: MarketClient, from_block
     terms = terms_of(award)
     if terms.job_id(await market.domain()) != award.job_id:
         raise AwardRefused("other_terms", "the terms are not those of the job's id")
-    state = await market.job_state(award.job_id, from_block=from_block)
+    # Only as deep as nothing is reorganised any more: an award that vanishes pays nobody.
+    state = await market.job_state(
+        award.job_id, from_block=from_block, at_block=await market.final_block(from_block)
+    )
     if state.phase is not Phase.AWARDED:
         raise AwardRefused("not_escrowed", f"on chain the job is {state.phase}, not awarded")
     if (state.root, state.total) != (award.awards_root, amount(award.awards_sum)):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -82,7 +83,7 @@ class Bidder:
         self._bids: dict[str, SentBid] = {}
         self._seen: dict[tuple[str, int], bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._awarding: dict[str, asyncio.Lock] = {}
+        self._awarding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.accepting = True
 
     def serve(self) -> None:
@@ -130,14 +131,14 @@ class Bidder:
         """Check an award and begin to work for it; False says no."""
         job = "0x" + award.job_id.hex()
         try:
-            async with self._awarding.setdefault(job, asyncio.Lock()):
+            # held by all who wait for it, so that it is gone with the last of them
+            lock = self._awarding.setdefault(job, asyncio.Lock())
+            async with lock:
                 await self._take(job, sender, award)
         except (AwardRefused, PeerError) as error:
             reason = error.reason if isinstance(error, AwardRefused) else "refused"
             log.warning("award_refused", job=short(job), reason=reason, why=str(error))
             return False
-        finally:
-            self._awarding.pop(job, None)
         return True
 
     async def on_loss(self, _sender: str, loss: market_pb2.Loss) -> None:

@@ -139,6 +139,7 @@ class Lane:
     async def _handle(self, job: JobSession, reply: work_pb2.LeaseReply) -> None:
         match reply.WhichOneof("what"):
             case "grant":
+                job.still_paid()
                 await self._work(job, reply.grant)
             case "settlement":
                 total = await job.agree(reply.settlement)

@@ -82,7 +82,10 @@ class Paymaster:
         overdue = now_s > terms.deadline + _CLOCKS_APART_S
         if job.standing is Standing.WORKING and not overdue:
             return
-        chain = await self._market.job_state(job.award.job_id, from_block=self._from_block)
+        final = await self._market.final_block(self._from_block)
+        chain = await self._market.job_state(
+            job.award.job_id, from_block=self._from_block, at_block=final
+        )
         paid = await self._paid(job, chain)
         if paid >= job.ledger.promised and chain.phase in (Phase.CLOSED, Phase.LOCKED):
             await self._end(job, "paid" if paid else "nothing_owed", paid)

@@ -73,6 +73,15 @@ class JobSession:
         """Whether leases are asked for."""
         return self.record.standing is Standing.WORKING
 
+    def still_paid(self) -> None:
+        """Raises BadTotal once a total was agreed to: whatever came after it could go unpaid.
+
+        A consent is good for a settlement at any time, and such a settlement leaves nothing to be
+        claimed by voucher.
+        """
+        if self.ledger.agreed is not None:
+            raise BadTotal("asked for more work after the final total was agreed to")
+
     def price_is_right(self, grant: work_pb2.Grant) -> bool:
         """Whether a grant pays what was bid, within what the award can pay."""
         ask = self.record.bid.ask(grant.subtask)
@@ -113,8 +122,9 @@ class JobSession:
     ) -> None:
         """Send a result while it is being paid for.
 
-        Raises Unpaid when vouchers fall more than one chunk behind, BadVoucher for false ones, and
-        as `WorkClient.deliver` does. Whatever is raised, what was earned stays in the account.
+        Raises Unpaid when vouchers fall more than one chunk behind, BadVoucher for false ones,
+        BadTotal where the final total was agreed to, and as `WorkClient.deliver` does. Whatever is
+        raised, what was earned stays in the account.
         """
         header = work_pb2.DeliverHeader(
             job_id=self.job_id,
@@ -122,6 +132,7 @@ class JobSession:
             lease_token=grant.lease_token,
             outputs=refs,
         )
+        self.still_paid()
         price, total = int(grant.price), sum(ref.size for ref in refs)
         chunk = chunk_size(total, MAX_CHUNK_BYTES)
         slack = delivered_share(price, min(chunk, total), total) + 1
@@ -132,6 +143,7 @@ class JobSession:
             self._put(ledger.accepted(grant.subtask, reply.accepted_bytes))
             if self._node.clock_ms() - self._saved_ms >= _SAVE_EVERY_MS:
                 await self.save()
+            self.still_paid()
             if self.ledger.behind(slack):
                 raise Unpaid("the coordinator's vouchers fell behind", "its job is left alone")
 
@@ -146,8 +158,9 @@ class JobSession:
     async def attest(self, grant: work_pb2.Grant, attestation: Attestation) -> None:
         """Hand in the attestation and take the voucher over the full price.
 
-        Raises Refused with the coordinator's reason, Unpaid, BadVoucher, Unreachable.
+        Raises Refused with the coordinator's reason, Unpaid, BadVoucher, BadTotal, Unreachable.
         """
+        self.still_paid()
         signed = sign_attestation(self._node.domain, attestation, self._node.key)
         request = work_pb2.AttestRequest(
             lease_token=grant.lease_token, subtask=grant.subtask, attestation=signed

@@ -14,7 +14,7 @@ from reelmesh.errors import PeerError, ReelmeshError, StorageError
 from reelmesh.node.logging import get_logger
 from reelmesh.node.proof import artifacts_root, trajectory_root
 from reelmesh.node.provider.ledger import BadVoucher, Unpaid
-from reelmesh.node.provider.session import JobSession
+from reelmesh.node.provider.session import BadTotal, JobSession
 from reelmesh.node.rpc.errors import CallTimedOut, Refused, Unreachable
 from reelmesh.node.stages import StageFailed
 from reelmesh.node.storage.artifacts import ArtifactStore, CorruptArtifact, MissingArtifact
@@ -138,11 +138,12 @@ class LeaseRun:
         inputs = {ref.name: ref for ref in self.grant.inputs}
         key = _memory_key(self.grant)
         finished = self._kit.remembered.get(key)
-        if finished is None:
+        files = None if finished is None else await self._files(finished)
+        if finished is None or files is None:
             finished = await self._run(stage, inputs)
             self._kit.remember(key, finished)
+            files = [await self._kit.store.path(ref.sha256) for ref in finished.refs]
         self.fraction, self.note = 1.0, "delivering"
-        files = [await self._kit.store.path(ref.sha256) for ref in finished.refs]
         await self._insist(lambda: self._job.deliver(self.grant, finished.refs, files))
         attestation = self._attestation(stage, inputs, finished)
         await self._insist(lambda: self._job.attest(self.grant, attestation))
@@ -155,6 +156,8 @@ class LeaseRun:
             raise StageFailed("bad_params", f"{self.grant.stage} does not take {sorted(given)[:8]}")
         if not self._job.price_is_right(self.grant):
             raise StageFailed("bad_price", "the grant pays less than was bid, or passes the award")
+        if not self._job.record.bid.covers(self.grant.subtask, stage.name, stage.units(params)):
+            raise StageFailed("bad_params", "the grant asks for other or more work than was bid on")
         return stage
 
     async def _run(
@@ -180,6 +183,13 @@ class LeaseRun:
             started_at_ms=result.started_at_ms,
             finished_at_ms=result.finished_at_ms,
         )
+
+    async def _files(self, finished: Finished) -> list[Path] | None:
+        """A remembered result's files; None where one was trimmed or damaged meanwhile."""
+        try:
+            return [await self._kit.store.path(ref.sha256) for ref in finished.refs]
+        except (MissingArtifact, CorruptArtifact):
+            return None
 
     async def _input(self, ref: work_pb2.ArtifactRef) -> Path:
         """A verified local file, fetched where it is missing or damaged."""
@@ -284,6 +294,8 @@ def reason_for(error: BaseException) -> tuple[str, bool]:
             return "disk_full", False
         case StorageError():
             return "storage_failed", True
+        case BadTotal():
+            return "work_is_over", True
         case Refused():
             return error.reason, True
         case TimeoutError() | Unreachable() | CallTimedOut():

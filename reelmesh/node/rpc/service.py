@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -106,18 +106,17 @@ class WorkService(WorkServicer):
             _check_token(first.header.lease_token)
             delivery = await self._handler.begin_delivery(provider, first.header)
             try:
-                with closing(_Ahead(lambda: self._next(context, self._limits.chunk_s))) as ahead:
-                    await self._take_chunks(delivery, context, ahead)
+                await self._take_chunks(delivery, context)
                 await context.write(await delivery.finish())
             except BaseException as error:
                 await asyncio.shield(delivery.abort(_reason_of(error)))
                 raise
 
-    async def _take_chunks(self, delivery: Delivery, context: Context, requests: _Ahead) -> None:
+    async def _take_chunks(self, delivery: Delivery, context: Context) -> None:
         waited_s, accepted = 0.0, 0
         while True:
             asked = time.monotonic()
-            request = await requests.next()
+            request = await self._next(context, self._limits.chunk_s)
             if request is None:
                 return
             if request.WhichOneof("what") != "chunk":
@@ -167,26 +166,6 @@ class WorkService(WorkServicer):
         except Exception:
             log.exception("call_failed", provider=provider)
             await context.abort(grpc.StatusCode.INTERNAL, "internal: the coordinator failed here")
-
-
-class _Ahead:
-    """Reads the next message while the last one is dealt with."""
-
-    def __init__(self, read: Callable[[], Awaitable[Any]]) -> None:
-        self._read = read
-        self._pending = asyncio.ensure_future(read())
-
-    async def next(self) -> Any:
-        """The next message, None at the end."""
-        message = await self._pending
-        if message is not None:
-            self._pending = asyncio.ensure_future(self._read())
-        return message
-
-    def close(self) -> None:
-        """Read no more."""
-        if not self._pending.cancel() and not self._pending.cancelled():
-            self._pending.exception()  # seen: nobody asks for it any more
 
 
 def _peer_pem(context: Context) -> bytes | None:

@@ -104,12 +104,18 @@ def price_for(state: JobState, subtask: Subtask, provider: NodeAddress) -> Wei |
 
 def orphans(state: JobState) -> list[SubtaskId]:
     """Open subtasks that no awarded provider can be expected to run at a price under its cap."""
+    rooms = {provider: room(state, provider) for provider in state.providers}
+
+    def is_orphan(subtask: Subtask) -> bool:
+        owner = subtask.assignee
+        if owner is not None and in_good_hands(state, subtask) and subtask.price <= rooms[owner]:
+            return False
+        return all(price_for(state, subtask, provider) is None for provider in state.providers)
+
     return [
         name
         for name, subtask in state.subtasks.items()
-        if subtask.status is SubtaskStatus.OPEN
-        and not (in_good_hands(state, subtask) and _affordable(state, subtask))
-        and all(price_for(state, subtask, provider) is None for provider in state.providers)
+        if subtask.status is SubtaskStatus.OPEN and is_orphan(subtask)
     ]
 
 
@@ -131,11 +137,6 @@ def worth_taking_over(
         if expected_ms(state, subtask, provider) < waiting[owner] // state.offers[owner].slots:
             found.append((waiting[owner], subtask))
     return [subtask for _, subtask in sorted(found, key=lambda pair: -pair[0])]
-
-
-def _affordable(state: JobState, subtask: Subtask) -> bool:
-    assert subtask.assignee is not None
-    return subtask.price <= room(state, subtask.assignee)
 
 
 def _busy_ms(state: JobState, provider: NodeAddress) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from reelmesh.scheduler.job.choosing import has_free_slot
 from reelmesh.scheduler.job.closing import work_ends
 from reelmesh.scheduler.job.events import (
     AwardExpired,
@@ -54,12 +55,13 @@ def _tender_deadlines(state: JobState) -> Iterator[Due]:
 
 
 def _subtask_deadlines(state: JobState) -> Iterator[Due]:
+    idle = {provider for provider in state.providers if has_free_slot(state, provider)}
     for name, subtask in state.subtasks.items():
         if subtask.lease is not None:
             at_ms = lease_ends(subtask.lease)
             expired = LeaseExpired(at_ms=at_ms, subtask=name, attempt=subtask.attempt)
             yield Due(at_ms, expired)
-        else:
+        elif subtask.assignee in idle:
             ends = take_up_ends(state, name)
             if ends is not None:
                 yield Due(ends, TakeUpExpired(at_ms=ends, subtask=name))

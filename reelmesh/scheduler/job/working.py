@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
-from reelmesh.scheduler.job.accounts import chunk_pay, expected_ms
+from reelmesh.scheduler.job.accounts import chunk_pay, expected_ms, leases_of
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields, with_provider, with_subtask
 from reelmesh.scheduler.job.choosing import choose, has_free_slot, in_good_hands, is_ready
 from reelmesh.scheduler.job.effects import CancelLease, Once, RaiseVoucher, WakeProviders
@@ -169,7 +169,11 @@ def expire_take_up(state: JobState, event: TakeUpExpired) -> Step:
         return unchanged(state)
     owner = state.subtasks[event.subtask].assignee
     assert owner is not None
-    return with_provider(state, owner, absent=True), (WakeProviders(),)
+    account = state.providers[owner]
+    # One that never came for any work would win every further round and hold the job up.
+    came = account.promised > 0 or bool(leases_of(state, owner))
+    strikes = account.strikes + (0 if came else 1)
+    return with_provider(state, owner, absent=True, strikes=strikes), (WakeProviders(),)
 
 
 def take_back(state: JobState, name: SubtaskId, failure: Failure, *, strike: bool) -> Step:

@@ -1,0 +1,124 @@
+"""A coordinator that dies between a transaction and its journal entry sends none of them twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coordinator_world import BUDGET, World, actors, world
+
+from reelmesh.contracts import chain
+from reelmesh.contracts.anvil import Anvil
+from reelmesh.contracts.deploy import Deployment
+from reelmesh.contracts.market import MarketClient
+from reelmesh.errors import ReelmeshError
+from reelmesh.node.coordinator.app import HomeInUse, run_coordinator
+from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.node.storage.journal import Entry, JobRow, Journal
+
+
+async def chain_events(here: World, job_id: str) -> Counter[str]:
+    w3 = await chain.connect(here.anvil.rpc_url)
+    try:
+        market = MarketClient(w3, here.deployment.market)
+        latest = int(await w3.eth.block_number)
+        found = await market.events(0, latest, bytes.fromhex(job_id[2:]))
+    finally:
+        await chain.disconnect(w3)
+    return Counter(type(event).__name__ for event in found)
+
+
+@pytest.mark.parametrize(
+    "event", ["EscrowConfirmed", "AwardConfirmed", "SettlementConfirmed", "ResultDelivered"]
+)
+async def test_a_crash_after_a_transaction_and_before_its_entry(
+    anvil: Anvil,
+    deployment: Deployment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    event: str,
+) -> None:
+    reached = asyncio.Event()
+    feed = JobDriver.feed
+
+    async def hang(self: JobDriver, happened: Any) -> Any:
+        if happened.type == event:
+            reached.set()
+            await asyncio.Event().wait()
+        return await feed(self, happened)
+
+    async with (
+        world(anvil, deployment, tmp_path / "c") as here,
+        actors(here, {"price": 0.3}, {"price": 0.35}),
+    ):
+        monkeypatch.setattr(JobDriver, "feed", hang)
+        job_id = await here.submit()
+        async with asyncio.timeout(30):
+            await reached.wait()
+        await here.stop()
+        monkeypatch.setattr(JobDriver, "feed", feed)
+        await here.start()
+        events = await here.watch(job_id)
+        assert events[-1].type == "delivered", events[-1]
+        told = await chain_events(here, job_id)
+        assert told["JobPosted"] == told["Awarded"] == told["Settled"] == 1
+        on_chain = await here.on_chain(job_id)
+        assert on_chain.paid + on_chain.refunded + on_chain.escrow == BUDGET
+
+
+async def test_a_submission_whose_sender_hangs_up_is_begun_once_it_is_written(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on, rows = asyncio.Event(), asyncio.Event(), []
+    add_job = Journal.add_job
+
+    async def slowly(self: Journal, row: JobRow, first: Entry) -> None:
+        rows.append(row)
+        writing.set()
+        await go_on.wait()
+        await add_job(self, row, first)
+
+    monkeypatch.setattr(Journal, "add_job", slowly)
+    async with world(anvil, deployment, tmp_path / "c", bid_window_s=0.2) as here:
+        asking = asyncio.create_task(here.submit())
+        await writing.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        (row,) = rows
+        go_on.set()
+        async with asyncio.timeout(30):
+            while not await known(here, row.job_id):
+                await asyncio.sleep(0.05)
+        assert (await here.watch(row.job_id))[-1].type == "job_failed"
+        again = await here.submit()
+        assert (await here.watch(again))[-1].type == "job_failed"
+
+
+async def known(here: World, job_id: str) -> bool:
+    try:
+        await here.show(job_id)
+    except ReelmeshError:
+        return False
+    return True
+
+
+async def test_two_coordinators_do_not_share_a_home(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with world(anvil, deployment, tmp_path / "c") as here:
+        with pytest.raises(HomeInUse) as caught:
+            await run_coordinator(here.config, here.key)
+        assert caught.value.hint
+
+
+async def test_ports_stay_over_a_restart(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with world(anvil, deployment, tmp_path / "c") as here:
+        before = here.host_addrs()
+        await here.stop()
+        await here.start()
+        assert here.host_addrs() == before
