@@ -52,8 +52,9 @@ proto: setup ## Generate the wire's modules from the .proto files
 bench: setup ## Measure; writes build/bench.json and docs/benchmarks.md
 	$(BIN)/python scripts/bench.py
 
-eval: setup ## Score the embedded model on held-out captions
+eval: setup ## Score the embedded model on held-out captions and on pictures
 	$(BIN)/python scripts/eval_tiny_t2v.py
+	$(BIN)/python scripts/eval_image_to_video.py
 
 clean: ## Remove what was built, keep what was installed
 	rm -rf build out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -103,7 +103,10 @@ class Plan(BaseModel):
         return self
 
     def __getitem__(self, subtask: str) -> Subtask:
-        return next(found for found in self.subtasks if found.id == subtask)
+        for found in self.subtasks:
+            if found.id == subtask:
+                return found
+        raise KeyError(subtask)
 
     def plan_hash(self) -> ArtifactId:
         """sha256 of the plan's canonical form, 64 hex digits."""

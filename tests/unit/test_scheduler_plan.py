@@ -73,6 +73,11 @@ def test_children_are_the_reverse_of_inputs(demo: Plan) -> None:
     assert children[demo.final().id] == ()
 
 
+def test_a_subtask_that_is_not_there_is_a_key_error(demo: Plan) -> None:
+    with pytest.raises(KeyError):
+        demo["upscale-99"]
+
+
 def test_cuts_are_even() -> None:
     assert cuts(96, 12) == list(range(0, 97, 12))
     assert cuts(25, 12) == [0, 8, 16, 25]

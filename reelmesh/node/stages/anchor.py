@@ -26,7 +26,7 @@ from .track import Image, follow
 
 CLIP_FRAMES, CLIP_SIZE = 16, 64
 _SHARE = 0.2  # of the model's motion that the whole picture takes part in
-_FARTHEST = 0.1  # of the picture's side
+_FARTHEST = 0.1  # of the picture's side, at most
 _ZOOM = 1.12  # where the model's clip gives no path to follow
 
 
@@ -84,6 +84,10 @@ def move_whole(clip: Pictures, picture: Picture) -> Pictures:
     """The picture under a camera that goes the model's way, zoomed so far that no border shows."""
     track = follow([frame.astype(np.float32) for frame in clip])
     keys = [picture]
+    share = _SHARE
+    if track is not None:
+        farthest = float(np.abs(track.centre - track.centre[0]).max()) / CLIP_SIZE
+        share = min(share, _FARTHEST / max(farthest, 1e-6))
     for number in range(1, len(clip)):
         if track is None:
             part = number / (len(clip) - 1)
@@ -91,7 +95,7 @@ def move_whole(clip: Pictures, picture: Picture) -> Pictures:
         else:
             start, size = track.at(0)
             centre, now = track.at(number)
-            away = np.clip(_SHARE * (centre - start) / CLIP_SIZE, -_FARTHEST, _FARTHEST) * SIZE
+            away = share * (centre - start) / CLIP_SIZE * SIZE
             scale = max(1.0, (now / size) ** _SHARE)
         scale = max(scale, 1 + 2 * float(np.abs(away).max()) / SIZE)
         middle = (SIZE - 1) / 2

@@ -59,7 +59,7 @@ def _clip(spec: GeneratedSpec) -> list[Subtask]:
 
 
 def chunks(
-    spec: JobSpec, smooth: Subtask, frames: int, most: int, first: int = 0
+    spec: JobSpec, smooth: Subtask, frames: int, most: int, first: int = 0, crf: int = CRF
 ) -> tuple[list[Subtask], list[Subtask]]:
     """Upscaling and encoding of a subtask's `frames` frames, in chunks of at most `most`.
 
@@ -72,7 +72,7 @@ def chunks(
             f"upscale-{i}", "upscale", {**size, "start": start, "stop": stop}, {"frames": smooth}
         )
         enlarged.append(chunk)
-        encode = {**size, "fps": spec.fps, "crf": CRF, "frames": stop - start}
+        encode = {**size, "fps": spec.fps, "crf": crf, "frames": stop - start}
         encoded.append(
             build_subtask(f"encode_video-{i}", "encode_video", encode, {"frames": chunk})
         )
