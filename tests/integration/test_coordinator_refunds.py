@@ -13,6 +13,7 @@ from reelmesh.contracts import chain
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.chain import Sender
 from reelmesh.contracts.deploy import Deployment, deploy
+from reelmesh.contracts.errors import TxReverted
 from reelmesh.contracts.market import MarketClient
 from reelmesh.contracts.terms import JobState
 from reelmesh.contracts.terms import Phase as ChainPhase
@@ -181,6 +182,24 @@ async def test_a_receipt_tells_of_claims_where_the_settlement_came_too_late(
         on_chain = await closed(here, job_id)
         assert (on_chain.paid, on_chain.refunded) == (earned, BUDGET - earned)
         await receipt_names_the_refund(here, Path(job["receipt"]))
+
+
+async def test_a_refund_opens_on_a_chain_that_makes_no_blocks_meanwhile(
+    anvil: Anvil, deployment: Deployment
+) -> None:
+    w3 = await chain.connect(anvil.rpc_url)
+    try:
+        buyer = await anvil.funded_key()
+        market = MarketClient(w3, deployment.market, Sender(w3, buyer))
+        now_s = int((await w3.eth.get_block("latest"))["timestamp"])
+        posted = await market.post(b"s" * 32, 1000, now_s + 600, 60, buyer.address, value=1000)
+        with pytest.raises(TxReverted, match="RefundNotOpen"):
+            await market.refund(posted.terms)
+        await anvil.rpc("evm_increaseTime", hex(700))  # and no block in that time
+        await market.refund(posted.terms)
+        assert await market.credit_of(buyer.address) == 1000
+    finally:
+        await chain.disconnect(w3)
 
 
 async def claim(here: World, actor: Actor) -> int:
