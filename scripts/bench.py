@@ -80,7 +80,12 @@ def met(name: str, figure: dict[str, Any]) -> bool | None:
     if target is None:
         return None
     value = float(figure["value"])
-    return value >= float(target) if name in AT_LEAST else value <= float(target)
+    return value >= bound(target) if name in AT_LEAST else value <= bound(target)
+
+
+def bound(target: object) -> float:
+    """Return the number in a target: 20, "20" or "<= 20"."""
+    return float(str(target).lstrip("<>= "))
 
 
 def describe_machine() -> dict[str, Any]:
@@ -139,7 +144,7 @@ def _against(figure: dict[str, Any]) -> str:
 def _target(name: str, figure: dict[str, Any]) -> str:
     if figure.get("target") is None:
         return ""
-    return f"{'at least' if name in AT_LEAST else 'at most'} {number(figure['target'])}"
+    return f"{'at least' if name in AT_LEAST else 'at most'} {number(bound(figure['target']))}"
 
 
 def _chosen(names: Sequence[str]) -> list[Path]:

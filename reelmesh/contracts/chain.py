@@ -242,7 +242,11 @@ class Sender:
         return sent.to_0x_hex()
 
     async def _fill(self, to: str | None, data: bytes, value: int) -> dict[str, Any]:
-        """Gas, fees and nonce for a transaction; a call that would revert raises here."""
+        """Gas, fees and nonce for a transaction; a call that would revert raises here.
+
+        It is tried in the pending block, whose time is now: on a chain without traffic the latest
+        block is old, and what opens after a deadline would look closed in it for ever.
+        """
         eth = self.w3.eth
         sender = to_checksum_address(self.address)
         params: dict[str, Any] = {"from": sender, "value": value, "data": HexBytes(data)}
@@ -251,7 +255,7 @@ class Sender:
         if self._chain_id is None:
             self._chain_id = await eth.chain_id
         gas, latest, tip, pending = await asyncio.gather(
-            eth.estimate_gas(cast("TxParams", params)),
+            eth.estimate_gas(cast("TxParams", params), "pending"),
             eth.get_block("latest"),
             eth.max_priority_fee,
             eth.get_transaction_count(sender, "pending"),

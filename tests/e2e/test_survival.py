@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from e2e_world import (
     BUDGET,
@@ -46,11 +48,18 @@ async def test_a_provider_killed_in_the_middle_of_a_subtask_costs_nobody_anythin
         await check_every_coin(world, job_id)
 
 
-async def test_a_coordinator_killed_and_started_again_goes_on_where_it_was() -> None:
+def delivering(event: Event) -> bool:
+    return event.type == "chunk" and event.data["subtask"].startswith("upscale")
+
+
+@pytest.mark.parametrize("moment", [upscaling, delivering])
+async def test_a_coordinator_killed_and_started_again_goes_on_where_it_was(
+    moment: Callable[[Event], bool],
+) -> None:
     async with market() as world:
         job_id = await submit(world)
         first = await until(world, job_id, lambda e: e.type == "subtask_done")
-        await until(world, job_id, upscaling)
+        await until(world, job_id, moment)
         kill(world.state.coordinator)
         await world.net.start_coordinator()
         await until(world, job_id, delivered)
@@ -58,6 +67,9 @@ async def test_a_coordinator_killed_and_started_again_goes_on_where_it_was() -> 
         told = await show(world, job_id)
         kept = next(s for s in told["subtasks"] if s["id"] == first.data["subtask"])
         assert kept["attempts"] == 1, "finished work was done twice"
+        if all(s["attempts"] == 1 for s in told["subtasks"]):
+            prices = sum(int(s["price"]) for s in told["subtasks"])
+            assert int(told["paid_in_all"]) == prices, "a delivery was paid twice"
         await check_every_coin(world, job_id)
 
 

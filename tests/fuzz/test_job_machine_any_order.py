@@ -113,6 +113,7 @@ class JobMachine(RuleBasedStateMachine):
         self.now = 1_000
         self.tokens = 0
         self.done: dict[SubtaskId, Any] = {}
+        self.prices: dict[tuple[SubtaskId, NodeAddress], int] = {}
         self.promised: dict[NodeAddress, int] = {}
         for _ in range(kind_steps):  # posted, closed, cleared, awarded; then work
             if self.state.phase is Phase.POSTING:
@@ -130,6 +131,10 @@ class JobMachine(RuleBasedStateMachine):
         if after is not before:
             self.log.append(event)
         self.state = after
+        for name, subtask in after.subtasks.items():
+            if subtask.lease is not None:
+                key = name, subtask.lease.provider
+                self.prices[key] = max(subtask.lease.price, self.prices.get(key, 0))
         self.check_vouchers(once)
         return after
 
@@ -365,6 +370,19 @@ class JobMachine(RuleBasedStateMachine):
                 if s.lease is not None and s.lease.provider == provider
             )
             assert account.promised == account.earned + account.sunk + vouchered
+            advances = (s.advances.get(provider, 0) for s in self.state.subtasks.values())
+            assert account.sunk == sum(advances)
+
+    @invariant()
+    def a_provider_is_paid_once_for_a_subtask(self) -> None:
+        """Its advance never passes the best price that it was ever leased the subtask for."""
+        for name, subtask in self.state.subtasks.items():
+            lease = subtask.lease
+            if lease is not None:
+                assert lease.vouchered <= lease.price
+                assert lease.provider not in subtask.advances
+            for provider, promised in subtask.advances.items():
+                assert promised <= self.prices[name, provider]
 
     @invariant()
     def what_is_done_stays_done_and_is_paid_once(self) -> None:

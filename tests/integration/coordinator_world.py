@@ -11,10 +11,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reelmesh.contracts import chain, eip712
 from reelmesh.contracts.anvil import Anvil
@@ -33,6 +33,7 @@ from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.proof import artifacts_root
 from reelmesh.node.rpc.certs import make_certificate
 from reelmesh.node.rpc.client import WorkClient
+from reelmesh.node.rpc.errors import CallTimedOut, Unreachable
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.wallet.keys import NodeKey, new_nonce
 from reelmesh.proto import control_pb2, market_pb2, work_pb2
@@ -41,6 +42,7 @@ from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
 from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.stages import entry
 
+T = TypeVar("T")
 WAIT_S = 60.0
 STAKE = 10**16
 BUDGET = 4 * 10**15
@@ -194,6 +196,7 @@ class Actor:
         self.losses: list[market_pb2.Loss] = []
         self.done: list[str] = []
         self.vouchers: list[int] = []
+        self.last_signature = b""
         self.consents = True
         self.files: list[Path] = []
         self.before_work: Callable[[work_pb2.Grant], Any] | None = None
@@ -320,15 +323,14 @@ class Actor:
             if reply.HasField("voucher"):
                 self.take_voucher(reply.voucher)
 
-        await client.deliver(header, files, on_reply)
+        await insist(lambda: client.deliver(header, files, on_reply))
         attestation = self.tamper(self.attestation(grant, refs))
-        reply = await client.attest(
-            work_pb2.AttestRequest(
-                lease_token=grant.lease_token,
-                subtask=grant.subtask,
-                attestation=self.sign(attestation),
-            )
+        request = work_pb2.AttestRequest(
+            lease_token=grant.lease_token,
+            subtask=grant.subtask,
+            attestation=self.sign(attestation),
         )
+        reply = await insist(lambda: client.attest(request))
         if reply.accepted:
             self.done.append(grant.subtask)
             self.take_voucher(reply.voucher)
@@ -386,9 +388,19 @@ class Actor:
         signer = eip712.recover(self.domain(), message, voucher.signature)
         assert signer == self.world.key.address
         self.vouchers.append(amount)
+        self.last_signature = voucher.signature
 
     def domain(self) -> Domain:
         return Domain(self.world.deployment.chain_id, self.world.deployment.market)
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while nobody answers: the coordinator may be restarting."""
+    while True:
+        try:
+            return await call()
+        except (Unreachable, CallTimedOut):
+            await asyncio.sleep(0.05)
 
 
 class Dead(Exception):

@@ -105,6 +105,43 @@ async def known(here: World, job_id: str) -> bool:
     return True
 
 
+async def test_a_crash_in_the_middle_of_a_delivery_pays_it_once(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunk's pay is on disk, its voucher was never sent, and the delivery begins anew."""
+    reached = asyncio.Event()
+    feed, hit = JobDriver.feed, []
+
+    async def hang(self: JobDriver, happened: Any) -> Any:
+        state = await feed(self, happened)
+        if happened.type == "ChunkAccepted" and happened.subtask.startswith("upscale"):
+            hit.append(happened.subtask)
+            assert state.subtasks[happened.subtask].lease.vouchered > 0
+            reached.set()
+            await asyncio.Event().wait()
+        return state
+
+    async with world(anvil, deployment, tmp_path / "c") as here, actors(here, {}) as (a,):
+        monkeypatch.setattr(JobDriver, "feed", hang)
+        job_id = await here.submit()
+        async with asyncio.timeout(30):
+            await reached.wait()
+        await here.stop()
+        monkeypatch.setattr(JobDriver, "feed", feed)
+        await here.start()
+        events = await here.watch(job_id)
+        assert events[-1].type == "delivered", events[-1]
+        job = await here.show(job_id)
+        prices = {one["id"]: int(one["price"]) for one in job["subtasks"]}
+        assert hit[0] in prices
+        assert [one["attempts"] for one in job["subtasks"]] == [1] * len(prices)
+        assert a.vouchers == sorted(a.vouchers)
+        assert a.vouchers[-1] == int(job["paid_in_all"]) == sum(prices.values())
+        on_chain = await here.on_chain(job_id)
+        assert (on_chain.paid, on_chain.escrow) == (sum(prices.values()), 0)
+        assert on_chain.paid + on_chain.refunded == BUDGET
+
+
 async def test_two_coordinators_do_not_share_a_home(
     anvil: Anvil, deployment: Deployment, tmp_path: Path
 ) -> None:

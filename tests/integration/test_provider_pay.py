@@ -15,9 +15,10 @@ from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.chain import Sender, Web3Client
 from reelmesh.contracts.deploy import Deployment
 from reelmesh.contracts.eip712 import Consent, Voucher
+from reelmesh.contracts.errors import TxReverted
 from reelmesh.contracts.keys import LocalKey
 from reelmesh.contracts.market import MarketClient
-from reelmesh.contracts.terms import Payment, Terms
+from reelmesh.contracts.terms import Payment, Phase, Terms
 from reelmesh.node.provider.award import AwardRefused, SentBid, check_escrow
 from reelmesh.node.provider.ledger import JobLedger
 from reelmesh.node.provider.paymaster import Paymaster
@@ -187,6 +188,38 @@ async def test_a_coordinator_that_vanished_does_not_cost_the_pay(
     (ended,) = scene.ended
     assert (ended.reason, ended.paid) == ("claimed", EARNED)
     assert await scene.market.credit_of(scene.me.address) == EARNED
+
+
+async def test_what_is_not_claimed_goes_back_to_the_buyer_and_nothing_is_lost(
+    scene: Scene, anvil: Anvil
+) -> None:
+    """The coordinator is gone for good: the provider claims alone, the buyer gets the rest."""
+    job = await scene.job(stopped=False)
+    before = await scene.market.credit_of(scene.terms.buyer)
+    await scene.past(anvil.advance, 10 * MINUTE + 10)
+    await scene.paymaster().review(job)
+    with pytest.raises(TxReverted, match="RefundNotOpen"):
+        await scene.market.refund(scene.terms)  # others may still claim
+    await scene.past(anvil.advance, 10 * MINUTE)
+    await scene.market.refund(scene.terms)  # anyone may send it
+    chain = await scene.market.job_state(scene.award.job_id)
+    assert (chain.phase, chain.paid, chain.refunded, chain.escrow) == (Phase.CLOSED, EARNED, 550, 0)
+    assert chain.paid + chain.refunded == scene.terms.budget
+    assert await scene.market.credit_of(scene.terms.buyer) == before + 550
+    assert await scene.market.credit_of(scene.me.address) == EARNED
+
+
+async def test_the_chains_clock_decides_about_claims(scene: Scene, anvil: Anvil) -> None:
+    """A machine whose clock runs ahead does not give its pay up, nor one that runs behind."""
+    job = await scene.job()
+    scene.clock_ms[0] += 60 * MINUTE * 1000
+    with pytest.raises(TxReverted, match="ClaimNotOpen"):
+        await scene.paymaster().review(job)
+    assert scene.ended == []
+    scene.clock_ms[0] -= 60 * MINUTE * 1000
+    await anvil.advance(10 * MINUTE + 10)
+    await scene.paymaster().review(job)
+    assert [(one.reason, one.paid) for one in scene.ended] == [("claimed", EARNED)]
 
 
 async def test_a_settlement_for_less_leaves_the_rest_to_claim_at_once(scene: Scene) -> None:

@@ -496,6 +496,32 @@ async def test_closing_the_connection_does_not_end_the_lane(scene: Scene) -> Non
     await asyncio.gather(lane, return_exceptions=True)
 
 
+async def test_a_delivery_that_broke_off_is_sent_again_for_the_rest_of_its_price(
+    scene: Scene,
+) -> None:
+    """A coordinator that pays each subtask once is not taken for one that does not pay."""
+    best, broken = [0], [False]
+
+    async def once(accepted: int, total: int) -> work_pb2.SignedVoucher:
+        if best[0] and not broken[0]:
+            broken[0] = True
+            raise StaleLease("this lease is over")
+        best[0] = max(best[0], PRICE * 90 * accepted // (100 * total))
+        return scene.handler._sign(best[0])
+
+    scene.handler._raise = once  # type: ignore[method-assign]
+    scene.job._put(scene.job.ledger.model_copy(update={"cap": PRICE}))
+    assert await scene.run().go() == "stale_lease"
+    first = best[0]
+    assert 0 < first < PRICE * 90 // 100
+    assert scene.job.ledger.advances == {"assemble": first}
+    scene.grant.attempt = 2
+    assert await scene.run().go() == "done"
+    ledger = scene.job.ledger
+    assert (ledger.promised, ledger.required, ledger.advances) == (PRICE, PRICE, {})
+    assert ledger.may_agree(PRICE)
+
+
 async def test_a_session_goes_on_with_what_an_earlier_process_kept(scene: Scene) -> None:
     data = scene.worker.output
     price_kept = scene.job.ledger.started("assemble", PRICE, len(data))
@@ -512,5 +538,6 @@ async def test_a_session_goes_on_with_what_an_earlier_process_kept(scene: Scene)
     (kept,) = await scene.node.state.unfinished()
     again = JobSession(kept, scene.node)
     assert again.ledger.sending == {}
-    assert (again.ledger.promised, again.ledger.sunk) == (PRICE // 2, PRICE * 45 // 100)
+    assert again.ledger.promised == PRICE // 2
+    assert again.ledger.advances == {"assemble": PRICE * 45 // 100}
     await again.close()

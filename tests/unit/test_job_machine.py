@@ -468,6 +468,64 @@ def test_after_a_restart_a_lease_gets_time_to_be_found_again() -> None:
     assert found.at_ms >= run.now + run.state.limits.lease_ms
 
 
+def half_delivered() -> tuple[Run, SubtaskId, str]:
+    """A's first subtask, half of it there and vouchered."""
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    name, token = run.lease(A)
+    run.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+    run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=50)
+    return run, name, token
+
+
+def promises(run: Run) -> list[int]:
+    return [x.amount for x in run.effects if isinstance(x, RaiseVoucher)]
+
+
+def test_a_delivery_that_a_restart_broke_off_goes_on_under_its_lease_and_is_paid_once() -> None:
+    run, name, token = half_delivered()
+    run.state = replay(run.log)
+    run.feed(e.Resumed)
+    run.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+    for accepted in (20, 50, 80, 100):
+        run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=accepted)
+    run.feed(e.DeliveryCompleted, subtask=name, token=token, outputs=OUT)
+    run.feed(e.AttestationReceived, subtask=name, token=token, attestation=attestation(1))
+    assert promises(run) == [450, 720, 900, 1_000]
+    assert run.state.subtasks[name].attempt == 1
+
+
+def test_a_subtask_leased_again_to_its_provider_is_paid_once() -> None:
+    run, name, token = half_delivered()
+    run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=True)
+    assert run.state.subtasks[name].advances == {A: 450}
+    assert run.work(A) == name
+    assert promises(run) == [450, 900, 1_000]
+    account = run.state.providers[A]
+    assert (account.promised, account.earned, account.sunk) == (1_000, 1_000, 0)
+
+
+def test_what_was_promised_for_a_subtask_leaves_room_to_lease_it_again() -> None:
+    """A cap that just covers the plan covers it still after a broken delivery."""
+    run, name, token = half_delivered()
+    tight = run.state.providers[A].model_copy(update={"cap": 3_000})
+    run.state = run.state.model_copy(update={"providers": {A: tight}})
+    run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=True)
+    assert run.state.tender is None
+    assert [run.work(A) for _ in range(3)] == list(ALL_TO_A)
+    assert run.state.providers[A].promised == 3_000
+
+
+def test_a_provider_that_broke_off_keeps_its_part_when_another_takes_over() -> None:
+    run, name, token = half_delivered()
+    run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=False)
+    run.award({name: B})
+    assert run.work(B) == name
+    assert run.state.subtasks[name].advances == {A: 450}
+    paid = {who: account.promised for who, account in run.state.providers.items()}
+    assert paid == {A: 450, B: 1_000}
+
+
 def test_the_deadline_ends_the_work_and_pays_what_was_done() -> None:
     run = Run().posted()
     run.award(ALL_TO_A)

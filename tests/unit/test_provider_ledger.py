@@ -54,8 +54,26 @@ def test_nothing_above_the_cap_is_asked_for() -> None:
 def test_a_broken_delivery_keeps_what_it_earned() -> None:
     ledger = JobLedger(cap=5000).started("a", 1000, 100).accepted("a", 50).promise(450, b"")
     again = ledger.stopped("a").started("a", 1000, 100)
-    assert (again.sunk, again.required) == (450, 450)
+    assert (again.advances, again.required) == ({"a": 450}, 450)
     assert again.stopped("a") == again.stopped("a").stopped("a")
+
+
+def test_a_subtask_sent_again_earns_only_what_goes_beyond_the_first_time() -> None:
+    ledger = JobLedger(cap=5000).started("a", 1000, 100).accepted("a", 50).promise(450, b"")
+    ledger = ledger.stopped("a").started("a", 1000, 200)
+    assert ledger.accepted("a", 100).required == 450
+    assert ledger.needs("a", 1000) == 1000
+    ledger = ledger.accepted("a", 150)
+    assert ledger.required == 675
+    done = ledger.finished("a", 1000)
+    assert (done.required, done.advances, done.sending) == (1000, {}, {})
+    assert done.started("a", 1000, 100).accepted("a", 100).required == 1000
+
+
+def test_a_later_failure_never_lowers_the_advance() -> None:
+    ledger = JobLedger(cap=5000).started("a", 1000, 100).accepted("a", 50).promise(450, b"")
+    again = ledger.stopped("a").started("a", 1000, 100).accepted("a", 10).stopped("a")
+    assert (again.advances, again.required) == ({"a": 450}, 450)
 
 
 def test_what_was_never_promised_does_not_stay_owed() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+import pytest
 from test_provider_award import BID, make_award
 
 from reelmesh.node.provider.ledger import JobLedger
-from reelmesh.node.provider.state import JobRecord, ProviderState, Standing, TaskRecord
+from reelmesh.node.provider.state import (
+    JobRecord,
+    ProviderState,
+    Standing,
+    StateNotWritten,
+    TaskRecord,
+)
 from reelmesh.node.storage.db import sqlite_url
 
 NOW = 1_800_000_000_000
@@ -55,4 +63,14 @@ async def test_tasks_are_counted_by_hour_and_outcome(tmp_path: Path) -> None:
     await state.add_task(task("crashed"))
     totals = await state.totals(NOW)
     assert (totals.done, totals.done_last_hour, totals.failed) == (2, 1, 1)
+    await state.close()
+
+
+async def test_a_database_that_takes_nothing_is_told_with_the_next_step(tmp_path: Path) -> None:
+    state = await ProviderState.open(sqlite_url(tmp_path / "p.db"))
+    with sqlite3.connect(tmp_path / "p.db") as other:
+        other.execute("drop table provider_jobs")
+    with pytest.raises(StateNotWritten) as caught:
+        await state.save_job(record())
+    assert caught.value.hint
     await state.close()

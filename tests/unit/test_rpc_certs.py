@@ -32,6 +32,19 @@ def test_a_certificate_names_its_node() -> None:
     assert certificate.expires_at_ms == NOW + 3_600_000
 
 
+def test_a_certificate_has_one_form_alone() -> None:
+    """With zero bits at its end a signature may be said to have unused bits; it must not."""
+    while True:
+        der = make_certificate(NodeKey.generate(), NOW, 3600).der
+        if der[-1] & 1 == 0:
+            break
+    length = len(x509.load_der_x509_certificate(der).signature)
+    other = bytearray(der)
+    other[-length - 1] = 1
+    with pytest.raises(BadCertificate):
+        verify_certificate(bytes(other), NOW)
+
+
 def test_its_secret_is_never_printed() -> None:
     certificate = make_certificate(NodeKey.generate(), NOW, 3600)
     assert "PRIVATE" not in repr(certificate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -85,3 +86,37 @@ def show(
     print(f"{found.name}  {found.address}\n  file     {found.path}")
     for key, wei in held.items():
         print(f"  {key:<8} {format_eth(wei, exact=True)}")
+
+
+@app.command()
+def withdraw(
+    name: Annotated[str, typer.Argument(help="Name or address of the account that earned.")],
+    to: Annotated[str, typer.Option(help="Address that is paid, 0x…")],
+    rpc: Annotated[str, typer.Option("--rpc", help="JSON-RPC of the chain.")],
+    deployment: Annotated[Path, typer.Option("--deployment", help="The contracts' addresses.")],
+    amount: Annotated[
+        str | None, typer.Option(help="How much, e.g. 0.01eth. [default: all of the credit]")
+    ] = None,
+    password_file: PasswordFile = None,
+    home: HomeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take credit out of the Market: what a provider earned, or what a buyer left there.
+
+    [bold]Example[/bold]
+      reelmesh account withdraw provider --to 0x… --rpc URL --deployment deployment.json
+    """
+    from reelmesh.errors import UserError
+    from reelmesh.node.cli.money import format_eth, parse_amount
+    from reelmesh.node.cli.moving import withdraw_credit
+    from reelmesh.node.cli.nodes import unlock
+
+    if re.fullmatch(r"0x[0-9a-fA-F]{40}", to) is None:
+        raise UserError(f"{to!r} is no address", "give 0x and 40 hex digits")
+    wei = parse_amount(amount) if amount else None
+    key = unlock(Home.at(home).keystore, name, password_file)
+    done = asyncio.run(withdraw_credit(rpc, deployment, key, to, wei))
+    if as_json:
+        print_json({"tx": done.tx, "amount": str(done.amount), "to": to})
+        return
+    print(f"paid {format_eth(done.amount, exact=True)} to {to}\n  transaction {done.tx}")

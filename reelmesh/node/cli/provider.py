@@ -114,6 +114,40 @@ def register(
 
 
 @app.command()
+def leave(
+    operator: Annotated[str, typer.Option(help="Account that staked.")],
+    operator_password_file: Annotated[
+        Path | None, typer.Option(help="File with the operator's password.")
+    ] = None,
+    config: ConfigOption = None,
+    rpc: RpcOption = None,
+    deployment: DeploymentOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Leave the market: begin to free the stake; run again after the delay to get it back.
+
+    Earned credit is taken out apart: reelmesh account withdraw.
+
+    [bold]Example[/bold]: reelmesh provider leave --operator cold
+    """
+    from reelmesh.node.cli import nodes
+    from reelmesh.node.cli.money import format_eth
+    from reelmesh.node.cli.moving import leave_market, local_time
+    from reelmesh.node.config import ProviderConfig
+
+    where = Home.at(home)
+    flags = {"rpc_url": rpc, "deployment": deployment}
+    settings = nodes.build_config(ProviderConfig, config, where.provider, flags)
+    key = nodes.unlock(where.keystore, operator, operator_password_file)
+    done = asyncio.run(leave_market(settings.rpc_url, settings.deployment, key))
+    if done.free_at is not None:
+        print(f"leaving; the stake is free at {local_time(done.free_at)}: run this again then")
+    else:
+        print(f"paid the stake of {format_eth(done.amount, exact=True)} to {key.address}")
+    print(f"  transaction {done.tx}")
+
+
+@app.command()
 def status(
     home: HomeOption = None,
     node: Annotated[Path | None, typer.Option("--node", help="The provider's own folder.")] = None,

@@ -37,18 +37,13 @@ async def begin_delivery(
 ) -> DeliverySink:
     """A sink for a result that the lease allows. Raises StaleLease, Malformed or TooMuch."""
     name, token = SubtaskId(header.subtask), header.lease_token.hex()
-    lease = lease_of(job, provider, name, token)
+    lease_of(job, provider, name, token)
     try:
         max_bytes, total = _check_header(job, name, header)
     except Refused as error:
         await _fail(job, name, token, error.reason, may_retry=False)
         raise
     clock_ms = job.services.clock_ms
-    if lease.vouchered > 0:
-        # Both accounts count a delivery that broke off as paid so far and over; the next one
-        # needs a lease of its own.
-        await _fail(job, name, token, "delivery_broken", may_retry=True)
-        raise StaleLease("the delivery broke off; ask for the lease again")
     await job.feed(DeliveryStarted(at_ms=clock_ms(), subtask=name, token=token, total_bytes=total))
     lease_of(job, provider, name, token)
 

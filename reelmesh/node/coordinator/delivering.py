@@ -13,6 +13,7 @@ from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.receipt.build import build_receipt
 from reelmesh.scheduler.job.events import ResultDelivered, ResultRejected
+from reelmesh.scheduler.job.state import JobState
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -30,7 +31,7 @@ async def deliver_result(job: JobDriver) -> None:
     for _ in range(_TRIES):
         try:
             await _write_video(job)
-            await _write_receipt(job)
+            await _write_receipt(job, job.state)
         except (OSError, StorageError) as error:
             problem = error.message if isinstance(error, StorageError) else str(error)
             log.warning("result_not_written", job=job.record.job_id[:10], why=problem)
@@ -45,12 +46,12 @@ async def deliver_result(job: JobDriver) -> None:
     await job.feed(ResultRejected(at_ms=at_ms, reason="result_not_written", hint=hint))
 
 
-async def rewrite_receipt(job: JobDriver) -> None:
-    """Write the receipt again, with what has happened since; only where one was written."""
-    if job.state.receipt is None:
+async def rewrite_receipt(job: JobDriver, state: JobState) -> None:
+    """Write the receipt again as of `state`; only where one was written."""
+    if state.receipt is None:
         return
     try:
-        await _write_receipt(job)
+        await _write_receipt(job, state)
     except (OSError, StorageError) as error:
         log.warning("receipt_not_rewritten", job=job.record.job_id[:10], why=str(error))
 
@@ -65,8 +66,8 @@ async def _write_video(job: JobDriver) -> None:
     await asyncio.to_thread(_copy, source, job.record.video_path)
 
 
-async def _write_receipt(job: JobDriver) -> None:
-    data = build_receipt(job.record, job.state, job.services.key)
+async def _write_receipt(job: JobDriver, state: JobState) -> None:
+    data = build_receipt(job.record, state, job.services.key)
     await asyncio.to_thread(_write, data, job.record.receipt_path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from reelmesh.contracts import merkle
+from reelmesh.contracts import chain, merkle
 from reelmesh.contracts.errors import ChainInconsistent, TxReverted
 from reelmesh.contracts.events import Cancelled, Refunded, Settled
 from reelmesh.contracts.terms import Payment
@@ -14,6 +14,8 @@ from reelmesh.node.coordinator.attested import attestations_root
 from reelmesh.node.coordinator.awarding import tree
 from reelmesh.node.coordinator.chainside import Found, gas_of, look_up
 from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.node.coordinator.services import Services
+from reelmesh.scheduler.ids import Wei
 from reelmesh.scheduler.job import effects as fx
 from reelmesh.scheduler.job.events import (
     RefundConfirmed,
@@ -21,9 +23,11 @@ from reelmesh.scheduler.job.events import (
     SettlementRejected,
 )
 from reelmesh.scheduler.job.state import JobState, Leaf
+from reelmesh.scheduler.job.transition import apply
 
 _TOO_LATE = frozenset({"DeadlinePassed"})
 _NOT_YET_S = 2.0
+_LOOK_S = 15.0
 
 
 async def submit_settlement(job: JobDriver) -> None:
@@ -63,8 +67,8 @@ async def submit_settlement(job: JobDriver) -> None:
 async def submit_refund(job: JobDriver, effect: fx.SubmitRefund) -> None:
     """Wait until nothing can be claimed any more, then bring back what is left."""
     services, record = job.services, job.record
-    while (left_ms := effect.not_before_ms - services.clock_ms()) > 0:
-        await asyncio.sleep(min(left_ms / 1000, 3600.0))
+    while (left_s := await _left_s(services, effect.not_before_ms)) > 0:
+        await asyncio.sleep(min(left_s, _LOOK_S))
     while True:
         found = await look_up(services, record)
         if found.state.phase is ChainPhase.CLOSED:
@@ -77,15 +81,26 @@ async def submit_refund(job: JobDriver, effect: fx.SubmitRefund) -> None:
             await asyncio.sleep(_NOT_YET_S)  # its clock, not ours, decides
     last = found.last(Refunded) or found.last(Cancelled)
     tx = last.tx_hash if last is not None else ""
-    await job.feed(
-        RefundConfirmed(
-            at_ms=services.clock_ms(),
-            tx=tx,
-            gas=await gas_of(services, tx) if tx else 0,
-            amount=found.state.refunded - job.state.ledger.refunded,
-        )
+    event = RefundConfirmed(
+        at_ms=services.clock_ms(),
+        tx=tx,
+        gas=await gas_of(services, tx) if tx else 0,
+        amount=Wei(found.state.refunded - job.state.ledger.refunded),
     )
-    await delivering.rewrite_receipt(job)
+    # The receipt first: the event ends the job, and nobody comes back to one that has ended.
+    await delivering.rewrite_receipt(job, apply(job.state, event)[0])
+    await job.feed(event)
+
+
+async def _left_s(services: Services, due_ms: int) -> float:
+    """How long until a time has come by the chain's clock or by ours, whichever is ahead.
+
+    A chain's blocks decide. But one without traffic makes none, and its time stands still then.
+    """
+    async with chain.rpc_errors("eth_getBlockByNumber"):
+        block = await services.market.w3.eth.get_block("latest")
+    now_ms = max(services.clock_ms(), int(block["timestamp"]) * 1000)
+    return (due_ms - now_ms) / 1000
 
 
 async def _reject(job: JobDriver, reason: str, hint: str) -> None:

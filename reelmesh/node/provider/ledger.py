@@ -47,7 +47,9 @@ class JobLedger(BaseModel):
     Attributes:
         cap: The most that this job may pay here; the leaf in the awards' tree.
         done: Attested subtask to its price.
-        sunk: Earned by deliveries that did not come to an end.
+        advances: Subtask to what its deliveries that did not come to an end have earned. Sent
+            again, the subtask earns only what goes beyond that, so that the whole never passes its
+            price; the coordinator counts the same way.
         sending: Subtask to its delivery under way.
         promised, signature: The best voucher.
         agreed: The total that was consented to, if any.
@@ -59,7 +61,7 @@ class JobLedger(BaseModel):
 
     cap: _Amount
     done: dict[str, _Amount] = Field(default_factory=dict)
-    sunk: _Amount = 0
+    advances: dict[str, _Amount] = Field(default_factory=dict)
     sending: dict[str, Sending] = Field(default_factory=dict)
     promised: _Amount = 0
     signature: bytes = b""
@@ -68,15 +70,20 @@ class JobLedger(BaseModel):
     @property
     def required(self) -> Wei:
         """What the work so far has earned at least."""
-        under_way = sum(one.earned for one in self.sending.values())
-        return Wei(sum(self.done.values()) + self.sunk + under_way)
+        known = self.done.keys() | self.advances.keys() | self.sending.keys()
+        return Wei(sum(self._earned(subtask) for subtask in known))
+
+    def needs(self, subtask: str, price: int) -> int:
+        """How much of the cap is taken when this subtask is done at this price."""
+        earned = self._earned(subtask)
+        return self.required - earned + max(price, earned)
 
     def recapped(self, cap: int) -> JobLedger:
         """A later award for the same job raised the cap."""
         return self.model_copy(update={"cap": max(cap, self.cap)})
 
     def started(self, subtask: str, price: int, total: int) -> JobLedger:
-        """A delivery begins; an earlier one of the same subtask is sunk."""
+        """A delivery begins; what an earlier one of the same subtask earned is an advance."""
         ledger = self.stopped(subtask)
         sending = {**ledger.sending, subtask: Sending(price=price, accepted=0, total=total)}
         return ledger.model_copy(update={"sending": sending})
@@ -94,13 +101,20 @@ class JobLedger(BaseModel):
         if subtask not in self.sending:
             return self
         rest = {name: one for name, one in self.sending.items() if name != subtask}
-        sunk = min(self.sunk + self.sending[subtask].earned, self.promised)
-        return self.model_copy(update={"sending": rest, "sunk": sunk})
+        earned = self._earned(subtask)
+        # What was never promised is given up: no voucher will come for it any more.
+        covered = max(0, self.promised - (self.required - earned))
+        kept = max(self.advances.get(subtask, 0), min(earned, covered))
+        advances = {**self.advances, subtask: kept} if kept else self.advances
+        return self.model_copy(update={"sending": rest, "advances": advances})
 
     def finished(self, subtask: str, price: int) -> JobLedger:
         """The attestation was accepted: the full price is earned."""
-        rest = {name: one for name, one in self.sending.items() if name != subtask}
-        return self.model_copy(update={"sending": rest, "done": {**self.done, subtask: price}})
+        sending = {name: one for name, one in self.sending.items() if name != subtask}
+        advances = {name: due for name, due in self.advances.items() if name != subtask}
+        done = {**self.done, subtask: price}
+        update = {"sending": sending, "advances": advances, "done": done}
+        return self.model_copy(update=update)
 
     def promise(self, amount: int, signature: bytes) -> JobLedger:
         """A verified voucher; an older one, which promises less, changes nothing."""
@@ -119,3 +133,9 @@ class JobLedger(BaseModel):
     def agree(self, total: int) -> JobLedger:
         """This provider consented to `total`."""
         return self.model_copy(update={"agreed": total})
+
+    def _earned(self, subtask: str) -> int:
+        """What one subtask has earned: the most that any of its deliveries came to."""
+        sending = self.sending.get(subtask)
+        now = sending.earned if sending is not None else 0
+        return max(now, self.advances.get(subtask, 0), self.done.get(subtask, 0))

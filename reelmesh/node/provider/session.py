@@ -86,7 +86,8 @@ class JobSession:
         """Whether a grant pays what was bid, within what the award can pay."""
         ask = self.record.bid.ask(grant.subtask)
         price = int(grant.price) if grant.price.isdecimal() and len(grant.price) <= 39 else -1
-        return ask is not None and price >= ask and self.ledger.required + price <= self.ledger.cap
+        needs = self.ledger.needs(grant.subtask, price)
+        return ask is not None and price >= ask and needs <= self.ledger.cap
 
     async def renew(self, record: JobRecord) -> None:
         """A later award for the same job: a new round, or a coordinator that moved."""

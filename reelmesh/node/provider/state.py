@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -20,8 +21,10 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from reelmesh.errors import StorageError
 from reelmesh.node.provider.award import SentBid
 from reelmesh.node.provider.ledger import JobLedger
 from reelmesh.node.storage.db import open_database
@@ -52,6 +55,10 @@ _TASKS = Table(
     Column("run_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger, nullable=False, index=True),
 )
+
+
+class StateNotWritten(StorageError):
+    """The database took nothing; without it no more work may be done, for its pay could be lost."""
 
 
 class Standing(StrEnum):
@@ -113,7 +120,10 @@ class Totals:
 
 
 class ProviderState:
-    """The provider's database. Every method commits before it returns."""
+    """The provider's database. Every method commits before it returns.
+
+    Those that write raise StateNotWritten.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -142,7 +152,7 @@ class ProviderState:
             "paid": str(job.paid),
             "awarded_ms": job.awarded_ms,
         }
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(delete(_JOBS).where(_JOBS.c.job_id == job.job_id))
             await connection.execute(insert(_JOBS).values(row))
 
@@ -163,7 +173,7 @@ class ProviderState:
     async def add_task(self, task: TaskRecord) -> None:
         """Note what became of a lease."""
         row = {**vars(task), "price": str(task.price)}
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(insert(_TASKS).values(row))
 
     async def totals(self, now_ms: int) -> Totals:
@@ -192,6 +202,17 @@ class ProviderState:
             paid=sum(int(row.paid) for row in rows),
             promised=sum(ledger.promised for ledger in open_ledgers),
         )
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StateNotWritten(
+                f"the provider's state cannot be written: {str(error.orig).splitlines()[0]}",
+                "free some space on its disk, then start again: what was promised so far is kept",
+            ) from error
 
 
 def _record(row: object) -> JobRecord:

@@ -130,6 +130,9 @@ def verify_certificate(der: bytes, now_ms: int) -> str:
         if not isinstance(public.curve, ec.SECP256R1):
             raise BadCertificate("a certificate without a P-256 key")
         certificate.verify_directly_issued_by(certificate)
+        if not der.endswith(b"\0" + certificate.signature):
+            # DER lets a signature that ends in zero bits be written in several ways
+            raise BadCertificate("a certificate whose signature is not in its one form")
         start_s, end_s = _lifetime(certificate, now_ms)
         binding = certificate.extensions.get_extension_for_oid(BINDING_OID).value
         assert isinstance(binding, x509.UnrecognizedExtension)

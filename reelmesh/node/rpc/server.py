@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -98,8 +100,10 @@ class WorkServer:
         )
         address = f"[{self._host}]" if ":" in self._host else self._host
         try:
+            # gRPC tells a taken port too, but writes a line of its own inside about it.
+            await asyncio.to_thread(_try_port, self._host, self._port)
             port = self._server.add_secure_port(f"{address}:{self._port}", credentials)
-        except RuntimeError:
+        except (RuntimeError, OSError):
             port = 0
         if port == 0:
             raise PortInUse(
@@ -132,6 +136,14 @@ class WorkServer:
         configuration = self._configuration()
         self._configured = version
         return configuration
+
+
+def _try_port(host: str, port: int) -> None:
+    """Raises OSError where nothing can listen there."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _options() -> list[tuple[str, int]]:

@@ -41,11 +41,21 @@ def room(state: JobState, provider: NodeAddress) -> int:
     return account.cap - account.earned - account.sunk - leased_price(state, provider)
 
 
+def advance(subtask: Subtask, provider: NodeAddress) -> Wei:
+    """What this provider was promised for earlier leases of an open subtask."""
+    return subtask.advances.get(provider, Wei(0))
+
+
+def still_to_promise(subtask: Subtask, provider: NodeAddress, price: Wei) -> int:
+    """How much of its cap a lease at this price would take beyond what is promised already."""
+    return max(0, price - advance(subtask, provider))
+
+
 def spoken_for(state: JobState, provider: NodeAddress) -> Wei:
-    """The prices of open subtasks that were awarded to this provider."""
+    """What the open subtasks that were awarded to this provider may still cost."""
     return Wei(
         sum(
-            subtask.price
+            still_to_promise(subtask, provider, subtask.price)
             for subtask in state.subtasks.values()
             if subtask.status is SubtaskStatus.OPEN and subtask.assignee == provider
         )

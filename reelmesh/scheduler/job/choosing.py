@@ -16,6 +16,7 @@ from reelmesh.scheduler.job.accounts import (
     leases_of,
     room,
     spoken_for,
+    still_to_promise,
 )
 from reelmesh.scheduler.job.state import JobState, Phase, Subtask, SubtaskStatus
 
@@ -93,13 +94,15 @@ def price_for(state: JobState, subtask: Subtask, provider: NodeAddress) -> Wei |
     if not may_run(state, subtask, provider):
         return None
     if subtask.assignee == provider:
-        return Wei(subtask.price) if subtask.price <= room(state, provider) else None
+        needs = still_to_promise(subtask, provider, subtask.price)
+        return Wei(subtask.price) if needs <= room(state, provider) else None
     asked = asked_price(state, subtask, provider)
     if asked is None or asked > max(subtask.reserve, subtask.price):
         return None
     price = Wei(max(asked, subtask.price))
     # A cap holds first of all what its provider was awarded.
-    return price if price <= room(state, provider) - spoken_for(state, provider) else None
+    needs = still_to_promise(subtask, provider, price)
+    return price if needs <= room(state, provider) - spoken_for(state, provider) else None
 
 
 def orphans(state: JobState) -> list[SubtaskId]:
@@ -108,8 +111,10 @@ def orphans(state: JobState) -> list[SubtaskId]:
 
     def is_orphan(subtask: Subtask) -> bool:
         owner = subtask.assignee
-        if owner is not None and in_good_hands(state, subtask) and subtask.price <= rooms[owner]:
-            return False
+        if owner is not None and in_good_hands(state, subtask):
+            needs = still_to_promise(subtask, owner, subtask.price)
+            if needs <= rooms[owner]:
+                return False
         return all(price_for(state, subtask, provider) is None for provider in state.providers)
 
     return [

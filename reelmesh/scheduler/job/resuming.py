@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from reelmesh.scheduler.job.changes import Step, with_fields
 from reelmesh.scheduler.job.events import Resumed
-from reelmesh.scheduler.job.state import Failure, JobState, Lease, Phase, Tender, TenderPhase
-from reelmesh.scheduler.job.working import take_back
+from reelmesh.scheduler.job.state import JobState, Lease, Phase, Tender, TenderPhase
 
 GRACE_LEASES = 3
 """A lease lives on for so many lease times, so that its provider can find the way back."""
@@ -14,7 +13,6 @@ GRACE_LEASES = 3
 def resume(state: JobState, event: Resumed) -> Step:
     """Begin anew every wait for others; the job's own deadline stays."""
     limits = state.limits
-    state = _without_broken_deliveries(state)
     subtasks = {
         name: subtask.model_copy(update={"lease": _prolonged(state, subtask.lease)})
         if subtask.lease is not None
@@ -35,18 +33,6 @@ def resume(state: JobState, event: Resumed) -> Step:
         again = event.at_ms + limits.consent_ms * GRACE_LEASES
         resumed = with_fields(resumed, close_ms=again)
     return resumed, ()
-
-
-def _without_broken_deliveries(state: JobState) -> JobState:
-    """A delivery that the outage cut off counts as paid so far; the next one has its own lease."""
-    for name, subtask in state.subtasks.items():
-        lease = subtask.lease
-        if lease is not None and lease.vouchered > 0 and lease.outputs is None:
-            failure = Failure(
-                provider=lease.provider, reason="coordinator_restarted", may_retry=True
-            )
-            state, _ = take_back(state, name, failure, strike=False)
-    return state
 
 
 def _prolonged(state: JobState, lease: Lease) -> Lease:

@@ -170,7 +170,8 @@ class Lease(Frozen):
     """Set when the delivery begins; the run limit no longer counts then."""
     total_bytes: int = 0
     vouchered: Amount = Wei(0)
-    """What its accepted chunks are worth so far. Never falls."""
+    """What its provider was promised for this subtask so far, by this lease's chunks or those of
+    its earlier ones. Never falls."""
     outputs: Mapping[str, OutputRef] | None = None
     """Set when everything arrived and matched its hashes."""
 
@@ -211,6 +212,9 @@ class Subtask(Frozen):
     lease: Lease | None = None
     done: Done | None = None
     failures: tuple[Failure, ...] = ()
+    advances: Mapping[NodeAddress, Amount] = {}
+    """What providers were promised for deliveries that came to nothing. One that gets the subtask
+    again is promised only what goes beyond that."""
 
 
 class Consent(Frozen):
@@ -240,7 +244,7 @@ class Provider(Frozen):
     earned: Amount = Wei(0)
     """Prices of the subtasks it finished."""
     sunk: Amount = Wei(0)
-    """Vouchered for deliveries that then failed."""
+    """Its advances on all subtasks that it does not hold: vouchered for deliveries that failed."""
     strikes: int = 0
     absent: bool = False
     idle_since_ms: Millis = 0

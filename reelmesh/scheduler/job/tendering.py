@@ -10,6 +10,7 @@ from reelmesh.scheduler.job.accounts import (
     leased_price,
     room,
     spoken_for,
+    still_to_promise,
     unallocated,
 )
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields
@@ -204,7 +205,9 @@ def _fit(
     caps = {leaf.provider: leaf.cap for leaf in state.leaves}
     needs = {provider: _needed(state, provider) for provider in state.providers}
     for placement in placements:
-        need = needs.get(placement.provider, 0) + placement.price
+        subtask = state.subtasks[placement.subtask]
+        cost = still_to_promise(subtask, placement.provider, placement.price)
+        need = needs.get(placement.provider, 0) + cost
         cap = max(caps.get(placement.provider, 0), need)
         raised = {**caps, placement.provider: Wei(cap)}
         if sum(raised.values()) > state.budget:

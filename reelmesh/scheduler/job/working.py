@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
-from reelmesh.scheduler.job.accounts import chunk_pay, expected_ms, leases_of
+from reelmesh.scheduler.job.accounts import advance, chunk_pay, expected_ms, leases_of
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields, with_provider, with_subtask
 from reelmesh.scheduler.job.choosing import choose, has_free_slot, in_good_hands, is_ready
 from reelmesh.scheduler.job.effects import CancelLease, Once, RaiseVoucher, WakeProviders
@@ -28,6 +28,7 @@ from reelmesh.scheduler.job.state import (
     Outcome,
     Phase,
     Reason,
+    Subtask,
     SubtaskStatus,
 )
 
@@ -44,10 +45,13 @@ def grant_lease(state: JobState, event: LeaseRequested) -> Step:
         return unchanged(state)
     subtask = state.subtasks[choice.subtask]
     expected = expected_ms(state, subtask, event.provider)
+    promised = advance(subtask, event.provider)
+    price = max(choice.price, promised)
     lease = Lease(
         provider=event.provider,
         token=event.token,
-        price=choice.price,
+        price=price,
+        vouchered=promised,
         granted_ms=event.at_ms,
         renewed_until_ms=event.at_ms + state.limits.lease_ms,
         run_until_ms=event.at_ms + expected * RUN_FACTOR + state.limits.run_slack_ms,
@@ -58,11 +62,13 @@ def grant_lease(state: JobState, event: LeaseRequested) -> Step:
         choice.subtask,
         status=SubtaskStatus.LEASED,
         assignee=event.provider,
-        price=choice.price,
+        price=price,
         attempt=subtask.attempt + 1,
         lease=lease,
+        advances={who: due for who, due in subtask.advances.items() if who != event.provider},
     )
-    return leased, ()
+    sunk = state.providers[event.provider].sunk - promised
+    return with_provider(leased, event.provider, sunk=sunk), ()
 
 
 def note_return(state: JobState, event: ProviderReturned) -> Step:
@@ -85,7 +91,7 @@ def renew_lease(state: JobState, event: ProgressReceived) -> Step:
 
 
 def start_delivery(state: JobState, event: DeliveryStarted) -> Step:
-    """A delivery that broke off may start again; what was vouchered stays vouchered."""
+    """A delivery that broke off may start again; what was vouchered counts towards it."""
     lease = held(state, event.subtask, event.token)
     if lease is None or lease.outputs is not None:
         return unchanged(state)
@@ -177,7 +183,8 @@ def expire_take_up(state: JobState, event: TakeUpExpired) -> Step:
 
 
 def take_back(state: JobState, name: SubtaskId, failure: Failure, *, strike: bool) -> Step:
-    """End a lease without a result. What its chunks were promised stays promised."""
+    """End a lease without a result. What its chunks were promised stays promised, as an advance on
+    the same subtask should its provider get it again."""
     subtask = state.subtasks[name]
     lease = subtask.lease
     assert lease is not None
@@ -187,6 +194,7 @@ def take_back(state: JobState, name: SubtaskId, failure: Failure, *, strike: boo
         status=SubtaskStatus.OPEN,
         lease=None,
         failures=(*subtask.failures, failure),
+        advances=_with_advance(subtask, lease),
     )
     account = state.providers[lease.provider]
     state = with_provider(
@@ -204,6 +212,11 @@ def take_back(state: JobState, name: SubtaskId, failure: Failure, *, strike: boo
         provider=lease.provider, subtask=name, token=lease.token, reason=failure.reason
     )
     return state, (cancel, WakeProviders())
+
+
+def _with_advance(subtask: Subtask, lease: Lease) -> dict[NodeAddress, Wei]:
+    known = dict(subtask.advances)
+    return {**known, lease.provider: lease.vouchered} if lease.vouchered else known
 
 
 def take_back_all(state: JobState, reason: str) -> Step:
