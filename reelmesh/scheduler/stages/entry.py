@@ -18,6 +18,8 @@ KINDS: Mapping[str, str] = {
 """Artifact kinds and what their bytes are."""
 
 MIB = 1024 * 1024
+BYTES_SLACK = 4
+"""Times the expected size, and a MiB more, that outputs may have."""
 
 
 class StageParams(BaseModel):
@@ -67,4 +69,4 @@ class StageEntry(Generic[P]):
 
     def bytes_limit(self, params: P) -> int:
         """The most bytes of outputs that a receiver takes; far above what is expected."""
-        return 4 * self.bytes_out(params) + MIB
+        return BYTES_SLACK * self.bytes_out(params) + MIB
