@@ -73,12 +73,13 @@ def run_locally() -> float:
 
 async def run_market(profiles: tuple[Profile, ...]) -> float:
     """Seconds from submit to delivered, with these providers, after a small job that warms up."""
-    root = Path(tempfile.mkdtemp(prefix="rm-bench-"))
-    async with Devnet(root, profiles=profiles):
-        await _job(root, WARM, "warm")
-        began = time.monotonic()
-        await _job(root, SPEC, "job")
-        took = time.monotonic() - began
+    with tempfile.TemporaryDirectory(prefix="rm-bench-") as folder:
+        root = Path(folder)
+        async with Devnet(root, profiles=profiles):
+            await _job(root, WARM, "warm")
+            began = time.monotonic()
+            await _job(root, SPEC, "job")
+            took = time.monotonic() - began
     _say(f"{len(profiles)} provider(s): {took:.1f} s")
     return took
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,8 +61,10 @@ async def line_with(process: asyncio.subprocess.Process, *wanted: str) -> str:
 
 
 @pytest.fixture
-def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="rm-cmd-"))
+def folder() -> Iterator[Path]:
+    """A short path: the control socket's must stay below 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rm-cmd-") as made:
+        yield Path(made)
 
 
 async def test_the_demo_makes_a_video_and_a_receipt_that_anyone_can_check(folder: Path) -> None:

@@ -193,7 +193,15 @@ def _other_job(attestation: Any) -> Any:
     return dataclasses.replace(attestation, stage="assemble")
 
 
-@pytest.mark.parametrize("tamper", [_wrong_outputs, _wrong_attempt, _other_job])
+def _old(attestation: Any) -> Any:
+    return dataclasses.replace(attestation, started_at=attestation.started_at - 8 * 86_400_000)
+
+
+def _future(attestation: Any) -> Any:
+    return dataclasses.replace(attestation, finished_at=attestation.finished_at + 3_600_000)
+
+
+@pytest.mark.parametrize("tamper", [_wrong_outputs, _wrong_attempt, _other_job, _old, _future])
 async def test_a_false_attestation_is_refused_and_the_work_goes_to_another(
     anvil: Anvil, deployment: Deployment, tmp_path: Path, tamper: Any
 ) -> None:

@@ -19,6 +19,7 @@ from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.sources import Picture
 from reelmesh.scheduler.spec import ImageToVideo
 from reelmesh.scheduler.stages import entry
+from reelmesh.scheduler.stages.entry import BYTES_SLACK
 from reelmesh.scheduler.templates import make_plan
 
 LIMITS = MediaLimits(MAX_FRAMES)
@@ -113,3 +114,13 @@ def test_outputs_are_within_the_catalogues_limits(
     for task in plan.subtasks:
         size = sum(p.stat().st_size for p in (folder / task.id).iterdir())
         assert size <= entry(task.stage).bytes_limit(task.parsed_params()), task.id
+
+
+def test_inputs_are_no_larger_than_a_provider_takes(
+    made: tuple[str, Path, Plan, NDArray[np.uint8]],
+) -> None:
+    _, folder, plan, _ = made
+    for task in plan.subtasks:
+        files = {folder / ref.subtask / f"{ref.output}.mkv" for ref in task.inputs}
+        size = sum(path.stat().st_size for path in files if path.exists())
+        assert size <= BYTES_SLACK * task.bytes_in, task.id

@@ -361,6 +361,11 @@ def _another_stage(grant: work_pb2.Grant) -> None:
     del grant.inputs[:]
 
 
+def _enormous_input(grant: work_pb2.Grant) -> None:
+    """Far more to fetch than the call said."""
+    grant.inputs[0].size = 3 << 20
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -374,6 +379,7 @@ def _another_stage(grant: work_pb2.Grant) -> None:
         (lambda g: g.inputs.pop(), "bad_params"),
         (_three_segments, "bad_params"),
         (_another_stage, "bad_params"),
+        (_enormous_input, "bad_params"),
     ],
 )
 async def test_a_grant_that_is_not_as_agreed_is_given_back(

@@ -11,6 +11,9 @@ from reelmesh.node.provider.award import AwardRefused, SentBid, check_award, ter
 from reelmesh.node.rpc.certs import make_certificate
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.spec import TextToVideo
+from reelmesh.scheduler.stages import entry
+from reelmesh.scheduler.templates import make_plan
 
 NOW = 1_800_000_000_000
 COORDINATOR, ME, OTHER = NodeKey.generate(), NodeKey.generate(), NodeKey.generate()
@@ -149,3 +152,22 @@ def test_a_later_bid_adds_to_an_earlier_one() -> None:
     assert (both.ask("decode"), both.ask("upscale-0"), both.ask("other")) == (10, 250, None)
     assert both.round == 1
     assert both.seconds("upscale-0") == 1.25
+
+
+def test_inputs_are_bounded_by_what_the_call_said() -> None:
+    bid = BID.model_copy(update={"bytes_in": {"upscale-0": 10 << 20}})
+    assert bid.most_bytes_in("upscale-0", 1) == 41 << 20
+    assert bid.most_bytes_in("upscale-1", 2) == 2 << 20  # nothing was said of it
+    assert BID.after(bid).most_bytes_in("upscale-0", 1) == 41 << 20
+
+
+def test_a_plans_own_limits_fit_under_the_bound() -> None:
+    """What the coordinator may pass on is never refused for its size."""
+    plan = make_plan(TextToVideo(prompt="a red circle", seconds=20, width=1024, height=1024))
+    for subtask in plan.subtasks:
+        made_by = {ref.subtask for ref in subtask.inputs}
+        limit = sum(
+            entry(plan[name].stage).bytes_limit(plan[name].parsed_params()) for name in made_by
+        )
+        bid = BID.model_copy(update={"bytes_in": {subtask.id: subtask.bytes_in}})
+        assert limit <= bid.most_bytes_in(subtask.id, len(subtask.inputs))

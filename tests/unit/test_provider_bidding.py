@@ -209,6 +209,25 @@ async def test_a_coordinator_that_moved_is_followed(scene: Scene) -> None:
     assert job.record.award.grpc_target == "127.0.0.1:2"
 
 
+async def test_a_replayed_award_changes_nothing_of_a_job_at_work(scene: Scene) -> None:
+    await scene.bid()
+    made = make_award()
+    assert await scene.bidder.on_award(COORDINATOR.address, made, market_pb2.Envelope())
+    (job,) = scene.board.working()
+    ledger = job.ledger.started("upscale-0", 250, 100).accepted("upscale-0", 60)
+    job._put(ledger.promise(135, b"v" * 65))
+    await job.save()
+    before, client = job.record, job.client
+    for _ in range(2):
+        assert await scene.bidder.on_award(COORDINATOR.address, made, market_pb2.Envelope())
+    assert scene.board.all() == [job]
+    assert job.client is client
+    assert job.record == before
+    kept = await scene.state.job("0x" + JOB.hex())
+    assert kept is not None
+    assert (kept.ledger, kept.awarded_ms) == (before.ledger, before.awarded_ms)
+
+
 async def test_a_job_given_up_in_silence_is_taken_up_again_by_its_award(scene: Scene) -> None:
     await scene.bid()
     await award(scene)

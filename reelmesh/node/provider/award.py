@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from eth_utils.address import to_checksum_address
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from reelmesh.contracts import merkle
 from reelmesh.contracts.market import MarketClient
@@ -14,6 +14,7 @@ from reelmesh.contracts.terms import BadTerms, Phase, Terms
 from reelmesh.errors import PeerError
 from reelmesh.node.rpc.certs import BadCertificate, verify_certificate
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.stages.entry import BYTES_SLACK, MIB
 
 NATIVE = bytes(20)
 MIN_CLAIM_WINDOW_S = 60
@@ -38,6 +39,7 @@ class SentBid(BaseModel):
         prices: Stage to wei per unit, as last bid.
         work: Subtask to its stage and units, as the calls described it.
         seconds_per_unit: Stage to this node's speed.
+        bytes_in: Subtask to the size of its inputs, as the calls described it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class SentBid(BaseModel):
     prices: dict[str, int]
     work: dict[str, tuple[str, float]]
     seconds_per_unit: dict[str, float]
+    bytes_in: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class SentBid(BaseModel):
             prices={one.stage: int(one.price_per_unit) for one in stages},
             work={offer.id: (offer.stage, offer.units) for offer in call.subtasks},
             seconds_per_unit={one.stage: one.seconds_per_unit for one in stages},
+            bytes_in={offer.id: offer.bytes_in for offer in call.subtasks},
         )
 
     def after(self, earlier: SentBid | None) -> SentBid:
@@ -72,6 +76,7 @@ class SentBid(BaseModel):
                 "work": {**earlier.work, **self.work},
                 "prices": {**earlier.prices, **self.prices},
                 "seconds_per_unit": {**earlier.seconds_per_unit, **self.seconds_per_unit},
+                "bytes_in": {**earlier.bytes_in, **self.bytes_in},
             }
         )
 
@@ -85,6 +90,11 @@ class SentBid(BaseModel):
         """Whether this very work was bid on: the call's stage, and no more units than it said."""
         called, most = self.work.get(subtask, ("", 0.0))
         return stage == called and units <= most * _UNITS_SLACK
+
+    def most_bytes_in(self, subtask: str, inputs: int) -> int:
+        """The most bytes that so many inputs may have: what the call said, with the slack that
+        the stages that make them are given (`StageEntry.bytes_limit`)."""
+        return BYTES_SLACK * self.bytes_in.get(subtask, 0) + MIB * inputs
 
     def seconds(self, subtask: str) -> float:
         """How long a subtask takes here; 0 when it is not known."""

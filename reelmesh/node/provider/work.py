@@ -158,6 +158,9 @@ class LeaseRun:
             raise StageFailed("bad_price", "the grant pays less than was bid, or passes the award")
         if not self._job.record.bid.covers(self.grant.subtask, stage.name, stage.units(params)):
             raise StageFailed("bad_params", "the grant asks for other or more work than was bid on")
+        size = sum(size for _, size in {(ref.sha256, ref.size) for ref in self.grant.inputs})
+        if size > self._job.record.bid.most_bytes_in(self.grant.subtask, len(given)):
+            raise StageFailed("bad_params", "the grant's inputs are far larger than its call said")
         return stage
 
     async def _run(

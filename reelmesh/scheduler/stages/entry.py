@@ -20,6 +20,8 @@ KINDS: Mapping[str, str] = {
 """Artifact kinds and what their bytes are."""
 
 MIB = 1024 * 1024
+BYTES_SLACK = 4
+"""Times the expected size, and a MiB more, that outputs may have."""
 
 
 class StageParams(BaseModel):
@@ -46,7 +48,6 @@ class StageEntry(Generic[P]):
         model: the weights that it keeps resident, or None.
         load_s: seconds to load the model on a usual disk, where it is not resident.
         inputs_of: the exact inputs for given parameters, where they vary.
-        bytes_most: the most that its outputs ever are, where that is not near `bytes_out`.
     """
 
     name: str
@@ -63,7 +64,6 @@ class StageEntry(Generic[P]):
     load_s: float = 0.0
     optional_inputs: Mapping[str, str] = field(default_factory=dict)
     inputs_of: Callable[[P], Mapping[str, str]] | None = None
-    bytes_most: Callable[[P], int] | None = None
 
     def inputs_for(self, params: P) -> Mapping[str, str]:
         """Exactly the inputs (name → kind) that a run with these parameters takes."""
@@ -71,5 +71,4 @@ class StageEntry(Generic[P]):
 
     def bytes_limit(self, params: P) -> int:
         """The most bytes of outputs that a receiver takes; far above what is expected."""
-        most = 0 if self.bytes_most is None else self.bytes_most(params)
-        return max(4 * self.bytes_out(params), most) + MIB
+        return BYTES_SLACK * self.bytes_out(params) + MIB

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import ImageToVideo
+from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
 from reelmesh.scheduler.templates.text_to_video import CHUNK_FRAMES, chunks, cuts, join
 
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
@@ -35,7 +36,7 @@ def plan(spec: ImageToVideo) -> Plan:
         window = build_subtask(
             f"interpolate-{i}",
             "interpolate",
-            {"start": start, "stop": stop, "total": spec.frames},
+            {"start": start, "stop": stop, "total": spec.frames, "side": PICTURE_SIZE},
             {"frames": chain[-1]},
         )
         windows.append(window)
