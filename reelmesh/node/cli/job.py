@@ -53,7 +53,7 @@ def submit(
     spec = submitting.make_spec(prompt, size, seed, seconds=seconds, fps=fps, steps=steps)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
-    stem = name or submitting.file_stem(prompt)
+    stem = name or submitting.free_stem(out.absolute(), prompt)
     order = Order(spec.canonical().decode(), wei, limit, out.absolute(), stem)
     job_id = asyncio.run(submitting.submit(socket, order))
     _say_id(job_id, as_json=as_json)
