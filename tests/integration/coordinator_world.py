@@ -107,9 +107,14 @@ class World:
             await asyncio.gather(self.task, return_exceptions=True)
 
     async def submit(
-        self, budget: int = BUDGET, deadline_s: int = 600, request_id: str = "", **changes: Any
+        self,
+        budget: int = BUDGET,
+        deadline_s: int = 600,
+        request_id: str = "",
+        name: str = "clip",
+        **changes: Any,
     ) -> str:
-        order = Order(spec(**changes).canonical().decode(), budget, deadline_s, self.out, "clip")
+        order = Order(spec(**changes).canonical().decode(), budget, deadline_s, self.out, name)
         async with ControlClient(self.config.control_socket) as client:
             if not request_id:
                 return await client.submit(order)
@@ -118,7 +123,7 @@ class World:
                 budget=str(budget),
                 deadline_s=deadline_s,
                 out_dir=str(self.out),
-                name="clip",
+                name=name,
                 request_id=request_id,
             )
             reply = await client._call(client._stub.SubmitJob, request, 30.0)

@@ -58,6 +58,8 @@ async def test_a_job_is_done_and_every_coin_accounted_for(
         assert sorted(a.done + b.done + c.done) == sorted(s["id"] for s in job["subtasks"])
         assert a.losses or b.losses or c.losses
         assert Path(job["video"]).stat().st_size == 96_000
+        with pytest.raises(ReelmeshError, match=f"the result of job {job_id}"):
+            await here.submit(seconds=2.0)
         again = await here.watch(job_id, after=feed[4].sequence)
         assert [e.sequence for e in again] == [e.sequence for e in feed[5:]]
         await receipt_holds(here, Path(job["receipt"]).read_bytes())
@@ -300,7 +302,10 @@ async def test_a_second_submission_with_the_same_id_is_the_same_job(
             here.submit(request_id="once"), here.submit(request_id="once")
         )
         assert first == second
-        third = await here.submit(request_id="twice")
+        with pytest.raises(ReelmeshError, match=f"the result of job {first}") as caught:
+            await here.submit(request_id="twice")
+        assert "--name" in caught.value.hint
+        third = await here.submit(request_id="twice", name="another")
         assert third != first
         for job_id in (first, third):
             assert last(await here.watch(job_id)).type == "job_failed"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reelmesh.contracts.anvil import Anvil
-from reelmesh.contracts.chain import Web3Client
+from reelmesh.contracts.chain import Sender, Web3Client
 from reelmesh.contracts.deploy import Deployment
 from reelmesh.contracts.errors import ChainUnreachable, WrongChain
 from reelmesh.contracts.providers import ProvidersClient
@@ -19,6 +19,7 @@ from reelmesh.node.config import ProviderConfig
 from reelmesh.node.p2p.host import P2PHost
 from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.provider.app import NotRegistered, run_provider
+from reelmesh.node.provider.gas import claim_gas_warning
 from reelmesh.node.provider.home import HomeInUse
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.proto import market_pb2
@@ -106,7 +107,8 @@ async def test_it_registers_advertises_tells_and_goes(
     assert await ProvidersClient(w3, deployment.providers).is_active(key.address)
     told = json.loads(config.node_file.read_text())
     assert told["address"] == key.address
-    assert json.loads((config.home / "status.json").read_text())["earned_wei"] == "0"
+    status = json.loads((config.home / "status.json").read_text())
+    assert (status["earned_wei"], status["warning"]) == ("0", "")
 
     with pytest.raises(HomeInUse):
         await run_provider(config, key)
@@ -116,3 +118,24 @@ async def test_it_registers_advertises_tells_and_goes(
         await running
     assert not config.node_file.exists()
     assert not (await heard.get()).accepting
+
+    # registered now, so that it needs no operator: then it must pay for claims by itself
+    running = asyncio.create_task(run_provider(config, key))
+    ad = await heard.get()
+    while not ad.accepting:
+        ad = await heard.get()
+    status = json.loads((config.home / "status.json").read_text())
+    assert key.address in status["warning"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_cannot_pay_for_a_claim_is_told_what_it_takes(
+    operator: NodeKey, w3: Web3Client
+) -> None:
+    assert await claim_gas_warning(Sender(w3, operator)) == ""
+    poor = NodeKey.generate()
+    warning = await claim_gas_warning(Sender(w3, poor))
+    assert poor.address in warning
+    assert "send it some" in warning
+    assert "\n" not in warning

@@ -11,7 +11,13 @@ import pytest
 from reelmesh.node.cli.app import outcome
 from reelmesh.node.cli.control import ControlRefused, refusal
 from reelmesh.node.cli.home import running_node
-from reelmesh.node.cli.submitting import InvalidOption, file_stem, parse_duration, parse_size
+from reelmesh.node.cli.submitting import (
+    InvalidOption,
+    file_stem,
+    free_stem,
+    parse_duration,
+    parse_size,
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -178,3 +184,10 @@ def test_sizes_durations_and_names() -> None:
         parse_duration("9999h")
     assert file_stem("A large RED ball, moving left over…") == "a-large-red-ball-moving-left"
     assert file_stem("…") == "video"
+
+
+def test_a_result_that_is_there_keeps_its_name(tmp_path: Path) -> None:
+    assert free_stem(tmp_path, "a red ball") == "a-red-ball"
+    (tmp_path / "a-red-ball.mp4").touch()
+    (tmp_path / "a-red-ball-2.mp4").touch()
+    assert free_stem(tmp_path, "a red ball") == "a-red-ball-3"

@@ -63,7 +63,7 @@ def submit(
     spec = submitting.make_spec(prompt, size, seed, image, seconds=seconds, fps=fps, steps=steps)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
-    stem = name or submitting.file_stem(prompt)
+    stem = name or submitting.free_stem(out.absolute(), prompt)
     order = Order(spec.canonical().decode(), wei, limit, out.absolute(), stem)
     if image is not None:
         order = replace(order, sources={"image": image.absolute()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 from dataclasses import dataclass
@@ -88,6 +89,14 @@ def file_stem(prompt: str) -> str:
     """Return a short name for files of a job: its prompt's first words."""
     words = re.findall(r"[a-z0-9]+", prompt.lower())[:6]
     return "-".join(words)[:48] or "video"
+
+
+def free_stem(folder: Path, prompt: str) -> str:
+    """Return `file_stem`, numbered where the folder has a result of that name already."""
+    stem = file_stem(prompt)
+    numbered = (f"{stem}-{number}" for number in itertools.count(2))
+    names = itertools.chain([stem], numbered)
+    return next(name for name in names if not (folder / f"{name}.mp4").exists())
 
 
 async def submit(socket: Path, order: Order) -> str:

@@ -19,7 +19,7 @@ from reelmesh.node.storage.journal import Entry, JobRow
 from reelmesh.scheduler.ids import JobId
 from reelmesh.scheduler.job.choosing import struck_out
 from reelmesh.scheduler.job.events import EVENT, CancelRequested, JobCreated
-from reelmesh.scheduler.job.state import JobState, Phase
+from reelmesh.scheduler.job.state import JobState, Outcome, Phase
 from reelmesh.scheduler.job.transition import create, replay
 
 log = structlog.stdlib.get_logger(__name__)
@@ -35,6 +35,10 @@ class NoSuchJob(UserError):
 
 class PostingUndecided(ChainError):
     """A job's nonce is not free before the posting before it is decided. Nothing was posted."""
+
+
+class NameTaken(UserError):
+    """Another job's result is, or will be, in that very file. Nothing was posted."""
 
 
 class JobOver(UserError):
@@ -90,6 +94,7 @@ class Jobs:
                 if known is not None:
                     services.posting.release()
                     return JobId(known.job_id)
+            self._check_name(request)
             record = await make_record(services, request)
             await services.store.put_bytes(request.spec.canonical())
             first = created(
@@ -110,6 +115,19 @@ class Jobs:
         # In a task of its own: whoever asked may hang up, but a job that is written down is begun.
         await asyncio.shield(asyncio.create_task(self._begin(row, record, first)))
         return record.job_id
+
+    def _check_name(self, request: Request) -> None:
+        """Two jobs must not write one file. Raises NameTaken."""
+        for job in self.running.values():
+            if (job.record.out_dir, job.record.name) != (request.out_dir, request.name):
+                continue
+            comes = job.state.outcome is Outcome.OPEN
+            written = job.state.video is None or job.record.video_path.exists()
+            if comes or (job.state.outcome is Outcome.DELIVERED and written):
+                raise NameTaken(
+                    f"{job.record.video_path} is the result of job {job.record.job_id}",
+                    "give another --name, or another folder with --out",
+                )
 
     async def _begin(self, row: JobRow, record: JobRecord, first: JobCreated) -> None:
         """Write a new job down and begin it; lets go of `posting` once that is decided."""

@@ -19,6 +19,7 @@ from reelmesh.node.logging import get_logger
 from reelmesh.node.p2p.host import P2PHost
 from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.provider.bidding import Bidder, Market
+from reelmesh.node.provider.gas import claim_gas_warning
 from reelmesh.node.provider.home import alone, short
 from reelmesh.node.provider.lanes import Board, Lane
 from reelmesh.node.provider.machine import Machine, open_machine
@@ -85,6 +86,9 @@ async def run_provider(
         network = MarketNetwork(host, key)
         depth = chain.confirmations_for(deployment.chain_id)
         sender = Sender(w3, operator or key, confirmations=depth)
+        warning = await claim_gas_warning(sender)
+        if warning:
+            log.warning("claims_cannot_be_paid_for", why=warning)
         client = MarketClient(w3, deployment.market, sender, first_block=deployment.block)
         market = Market(deployment.chain_id, client, deployment.block, network)
         node = Node(
@@ -95,7 +99,7 @@ async def run_provider(
             clock_ms=now_ms,
             limits=RpcLimits(),
         )
-        provider = Provider(config, node, machine, market, host)
+        provider = Provider(config, node, machine, market, host, warning=warning)
         await host.start()
         stack.push_async_callback(host.stop)
         await provider.run()
@@ -105,9 +109,17 @@ class Provider:
     """The running parts, and what they tell each other."""
 
     def __init__(
-        self, config: ProviderConfig, node: Node, machine: Machine, market: Market, host: P2PHost
+        self,
+        config: ProviderConfig,
+        node: Node,
+        machine: Machine,
+        market: Market,
+        host: P2PHost,
+        *,
+        warning: str = "",
     ) -> None:
         self._config = config
+        self._warning = warning
         self._node = node
         self._machine = machine
         self._market = market
@@ -264,6 +276,7 @@ class Provider:
             self._config.home / "status.json",
             {
                 "address": self._node.key.address,
+                "warning": self._warning,
                 "device": self._machine.device_name,
                 "slots": self._config.slots,
                 "current": [one for lane in self._lanes if (one := _current(lane)) is not None],
