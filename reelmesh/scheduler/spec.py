@@ -34,7 +34,7 @@ _HINTS: Mapping[str, str] = {
     "width": "take a multiple of 64 from 256 to 1024, e.g. 512",
     "height": "take a multiple of 64 from 256 to 1024, e.g. 512",
     "steps": "take 4 to 50 steps; 20 is usual",
-    "guidance": "take 1 to 10; 3 is usual",
+    "guidance": "take 1 to 10; 2 is usual",
     "seed": "take a whole number from 0 to 4294967295",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "version": "this node speaks version 1 of the spec",
@@ -114,7 +114,7 @@ class GeneratedSpec(JobSpec):
     """What the kinds that run a denoise loop say besides."""
 
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
-    guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 3.0
+    guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 2.0
 
 
 class TextToVideo(GeneratedSpec):

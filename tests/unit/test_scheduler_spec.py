@@ -28,7 +28,7 @@ def test_the_hash_is_sha256_of_sorted_compact_json() -> None:
         "width": 512,
         "height": 512,
         "steps": 20,
-        "guidance": 3,
+        "guidance": 2,
         "seed": 7,
     }
     data = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
