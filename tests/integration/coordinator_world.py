@@ -33,7 +33,7 @@ from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.proof import artifacts_root
 from reelmesh.node.rpc.certs import make_certificate
 from reelmesh.node.rpc.client import WorkClient
-from reelmesh.node.rpc.errors import CallTimedOut, Unreachable
+from reelmesh.node.rpc.errors import CallTimedOut, Refused, Unreachable
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.wallet.keys import NodeKey, new_nonce
 from reelmesh.proto import control_pb2, market_pb2, work_pb2
@@ -405,6 +405,10 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except (Unreachable, CallTimedOut):
+            await asyncio.sleep(0.05)
+        except Refused as error:
+            if error.reason != "coordinator_storage":
+                raise
             await asyncio.sleep(0.05)
 
 

@@ -17,7 +17,8 @@ from reelmesh.contracts.market import MarketClient
 from reelmesh.errors import ReelmeshError
 from reelmesh.node.coordinator.app import HomeInUse, run_coordinator
 from reelmesh.node.coordinator.driver import JobDriver
-from reelmesh.node.storage.journal import Entry, JobRow, Journal
+from reelmesh.node.storage.artifacts_writer import ArtifactWriter, StorageFull
+from reelmesh.node.storage.journal import Entry, JobRow, Journal, JournalWriteFailed
 
 
 async def chain_events(here: World, job_id: str) -> Counter[str]:
@@ -140,6 +141,45 @@ async def test_a_crash_in_the_middle_of_a_delivery_pays_it_once(
         on_chain = await here.on_chain(job_id)
         assert (on_chain.paid, on_chain.escrow) == (sum(prices.values()), 0)
         assert on_chain.paid + on_chain.refunded == BUDGET
+
+
+def full_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, failures = ArtifactWriter.write, iter(range(5))
+
+    async def full(writer: ArtifactWriter, data: bytes) -> None:
+        ours = writer._staging.is_relative_to(home) and writer._expected is not None
+        if ours and next(failures, None) is not None:
+            raise StorageFull("the disk is full")
+        await write(writer, data)
+
+    monkeypatch.setattr(ArtifactWriter, "write", full)
+
+
+def full_journal(_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, failures = Journal.append, iter(range(5))
+
+    async def full(self: Journal, job_id: str, event: Entry, *rest: Any, **more: Any) -> None:
+        if event.type == "ChunkAccepted" and next(failures, None) is not None:
+            raise JournalWriteFailed("the journal cannot be written: disk is full")
+        await append(self, job_id, event, *rest, **more)
+
+    monkeypatch.setattr(Journal, "append", full)
+
+
+@pytest.mark.parametrize("fill", [full_store, full_journal])
+async def test_a_full_disk_strikes_nobody_and_pays_nothing_twice(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Any
+) -> None:
+    async with world(anvil, deployment, tmp_path / "c") as here, actors(here, {}) as (a,):
+        fill(here.home, monkeypatch)
+        job_id = await here.submit()
+        events = await here.watch(job_id)
+        assert events[-1].type == "delivered", events[-1]
+        assert not [one for one in events if one.type in ("subtask_failed", "lease_expired")]
+        job = await here.show(job_id)
+        assert {one["attempts"] for one in job["subtasks"]} == {1}
+        price = sum(int(one["price"]) for one in job["subtasks"])
+        assert a.vouchers[-1] == int(job["paid_in_all"]) == price
 
 
 async def test_two_coordinators_do_not_share_a_home(

@@ -28,6 +28,7 @@ from reelmesh.node.provider.work import Kit, LeaseRun
 from reelmesh.node.rpc.errors import StaleLease
 from reelmesh.node.rpc.limits import RpcLimits
 from reelmesh.node.storage.artifacts import ArtifactStore
+from reelmesh.node.storage.artifacts_writer import ArtifactWriter, StorageFull
 from reelmesh.node.storage.db import sqlite_url
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.node.worker import RunRequest, RunResult, WorkerCrashed, WorkerOutOfMemory
@@ -526,6 +527,44 @@ async def test_a_delivery_that_broke_off_is_sent_again_for_the_rest_of_its_price
     ledger = scene.job.ledger
     assert (ledger.promised, ledger.required, ledger.advances) == (PRICE, PRICE, {})
     assert ledger.may_agree(PRICE)
+
+
+class FullDisk:
+    """The coordinator's disk takes so many writes less: the first in each delivery fits."""
+
+    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+        self.left = failures
+        theirs, write = scene.handler.store.root, ArtifactWriter.write
+
+        async def full(writer: ArtifactWriter, data: bytes) -> None:
+            if self.left and writer.size and writer._staging.is_relative_to(theirs):
+                self.left -= 1
+                raise StorageFull("the disk is full")
+            await write(writer, data)
+
+        monkeypatch.setattr(ArtifactWriter, "write", full)
+
+
+async def test_a_coordinator_whose_disk_is_full_is_waited_for_and_pays_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(scene, monkeypatch, failures=3)
+    assert await scene.run().go() == "done"
+    assert disk.left == 0
+    assert (scene.worker.runs, len(scene.handler.attestations)) == (1, 1)
+    assert scene.handler.failures == []
+    assert (scene.job.ledger.promised, scene.job.ledger.required) == (PRICE, PRICE)
+
+
+async def test_a_disk_that_stays_full_is_named_when_the_lease_is_given_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(scene, monkeypatch, failures=1_000_000)
+    scene.kit.vanish_s = 0.3
+    assert await scene.run().go() == "coordinator_storage"
+    (failure,) = scene.handler.failures
+    assert (failure.reason, failure.retryable_here) == ("coordinator_storage", True)
+    assert scene.job.ledger.promised > 0  # what was taken stays paid for
 
 
 async def test_a_session_goes_on_with_what_an_earlier_process_kept(scene: Scene) -> None:

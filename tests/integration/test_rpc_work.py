@@ -13,7 +13,12 @@ from reelmesh.node.rpc import client as client_module
 from reelmesh.node.rpc.errors import Refused
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, RpcLimits
 from reelmesh.node.storage.artifacts import ArtifactStore
-from reelmesh.node.storage.artifacts_writer import TooManyBytes, WrongHash
+from reelmesh.node.storage.artifacts_writer import (
+    ArtifactWriter,
+    StorageFull,
+    TooManyBytes,
+    WrongHash,
+)
 from reelmesh.proto import work_pb2
 
 
@@ -250,6 +255,18 @@ async def test_a_defect_of_the_handler_says_nothing_about_itself(world: World) -
             await client.consent(work_pb2.ConsentRequest(job_id=JOB))
     assert caught.value.reason == "internal"
     assert "defect" not in caught.value.message
+
+
+async def test_a_full_disk_of_the_coordinator_is_said_to_be_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_self: ArtifactWriter, _data: bytes) -> None:
+        raise StorageFull("the disk is full")
+
+    monkeypatch.setattr(ArtifactWriter, "write", full)
+    error = await send_raw(world, [begin(b"abcd"), chunk(0, b"abcd")])
+    assert error.reason == "coordinator_storage"
+    assert (world.handler.aborted, world.handler.vouchers) == (["coordinator_storage"], [])
 
 
 async def test_inputs_are_fetched_and_verified(world: World, tmp_path: Path) -> None:

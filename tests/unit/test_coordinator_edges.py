@@ -13,10 +13,11 @@ from reelmesh.contracts.errors import ChainInconsistent
 from reelmesh.contracts.events import Refunded
 from reelmesh.contracts.terms import JobState as ChainJob
 from reelmesh.contracts.terms import Phase as ChainPhase
-from reelmesh.node.coordinator import settling
+from reelmesh.node.coordinator import settling, work
 from reelmesh.node.coordinator.bids import BidDesk
 from reelmesh.node.coordinator.chainside import Found
-from reelmesh.proto import market_pb2
+from reelmesh.node.coordinator.work import WorkDesk
+from reelmesh.proto import market_pb2, work_pb2
 from reelmesh.scheduler.ids import NodeAddress
 from reelmesh.scheduler.job.state import Leaf
 
@@ -117,3 +118,23 @@ async def test_without_work_done_the_budget_comes_back_at_once(
     found(monkeypatch, ChainPhase.OPEN)
     await settling.submit_settlement(here)
     assert market.sent == [("cancel", "terms")]
+
+
+@pytest.mark.parametrize(
+    ("failed_lately", "reason"), [(True, "coordinator_storage"), (False, "failed")]
+)
+async def test_a_full_disk_here_is_an_excuse_only_where_it_was_full(
+    monkeypatch: pytest.MonkeyPatch, failed_lately: bool, reason: str
+) -> None:
+    fed: list[Any] = []
+
+    async def feed(event: Any) -> None:
+        fed.append(event)
+
+    lease = SimpleNamespace(provider="0xA")
+    monkeypatch.setattr(work, "held", lambda *_: lease)
+    job: Any = SimpleNamespace(state=None, feed=feed, disk_failed_lately=lambda: failed_lately)
+    desk = WorkDesk(SimpleNamespace(clock_ms=lambda: 5), {b"j": job})  # type: ignore[arg-type]
+    request = work_pb2.FailRequest(job_id=b"j", subtask="s", reason="coordinator_storage")
+    await desk.fail("0xA", request)
+    assert [event.reason for event in fed] == [reason]

@@ -516,6 +516,18 @@ def test_what_was_promised_for_a_subtask_leaves_room_to_lease_it_again() -> None
     assert run.state.providers[A].promised == 3_000
 
 
+def test_the_coordinators_own_disk_strikes_nobody_and_pays_once() -> None:
+    run, name, token = half_delivered()
+    for _ in range(3):
+        run.feed(e.SubtaskFailed, subtask=name, token=token, reason="coordinator_storage")
+        name, token = run.lease(A)
+        run.feed(e.DeliveryStarted, subtask=name, token=token, total_bytes=100)
+        run.feed(e.ChunkAccepted, subtask=name, token=token, accepted_bytes=50)
+    assert run.state.providers[A].strikes == 0
+    assert len(promises(run)) == 1
+    assert run.state.providers[A].promised == 450
+
+
 def test_a_provider_that_broke_off_keeps_its_part_when_another_takes_over() -> None:
     run, name, token = half_delivered()
     run.feed(e.SubtaskFailed, subtask=name, token=token, reason="crashed", may_retry=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.vouchers import signed_voucher
 from reelmesh.node.rpc.delivery import DeliverySink, check_outputs
-from reelmesh.node.rpc.errors import Malformed, Refused, StaleLease
+from reelmesh.node.rpc.errors import CoordinatorStorage, Malformed, Refused, StaleLease
 from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import ArtifactId, NodeAddress, SubtaskId
 from reelmesh.scheduler.job.events import (
@@ -63,6 +63,8 @@ async def begin_delivery(
         lease_of(job, provider, name, token)
 
     async def aborted(reason: str) -> None:
+        if reason == CoordinatorStorage.reason:
+            job.disk_failed()
         if reason in _SENDERS_FAULT:
             await _fail(job, name, token, reason, may_retry=False)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from reelmesh.errors import ReelmeshError
+from reelmesh.errors import ReelmeshError, StorageError
 from reelmesh.node.coordinator.feed import feed_items
 from reelmesh.node.coordinator.feedlog import FeedLog
 from reelmesh.node.coordinator.records import JobRecord
@@ -29,6 +29,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 _RETRY_S = (0.5, 15.0)
 _SHORTEST_SLEEP_S = 0.02
+_DISK_EXCUSE_MS = 300_000
 
 _RUNNING: ContextVar[Standing | None] = ContextVar("running", default=None)
 """The standing effect in whose task an event comes up."""
@@ -70,6 +71,8 @@ class JobDriver:
         self._once: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
         self._stopped = False
+        self._disk_failed_ms: int | None = None
+        self._grace_due = False
         self._log = log.bind(job=record.job_id[:10])
 
     @property
@@ -111,6 +114,16 @@ class JobDriver:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(changed.wait(), timeout_s)
 
+    def disk_failed(self) -> None:
+        """This node could not write: what others were late with meanwhile is not their fault."""
+        self._disk_failed_ms = self.services.clock_ms()
+        self._grace_due = True
+
+    def disk_failed_lately(self) -> bool:
+        """Whether a provider may rightly say that this node's disk was why it gave up."""
+        since = self._disk_failed_ms
+        return since is not None and self.services.clock_ms() - since < _DISK_EXCUSE_MS
+
     def note(self, kind: str, data: dict[str, Any]) -> None:
         """Show watchers something that changes nothing."""
         self.feed_log.note(self.services.clock_ms(), kind, data)
@@ -124,7 +137,11 @@ class JobDriver:
             entry = Entry(self._sequence, event.at_ms, event.type, event.model_dump_json())
             items = feed_items(event, before, after)
             ended = after.phase is Phase.ENDED
-            await self.feed_log.append_event(self.record.job_id, entry, items, ended=ended)
+            try:
+                await self.feed_log.append_event(self.record.job_id, entry, items, ended=ended)
+            except StorageError:
+                self.disk_failed()
+                raise
             self._sequence += 1
             self.state = after
             self._changed.set()
@@ -188,6 +205,10 @@ class JobDriver:
                 continue
             try:
                 state = self.state
+                if self._grace_due:
+                    self._grace_due = False  # set again where this cannot be written either
+                    await self.feed(Resumed(at_ms=now_ms))
+                    continue
                 await self.feed(self._at(found.event, now_ms))
                 if self.state is state:
                     await asyncio.sleep(_SHORTEST_SLEEP_S)

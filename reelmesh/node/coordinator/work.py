@@ -14,7 +14,7 @@ from reelmesh.node.coordinator.inputs import input_artifacts
 from reelmesh.node.coordinator.progress import ProgressDesk
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.vouchers import signed_voucher
-from reelmesh.node.rpc.errors import NoSuchThing, PermissionDenied
+from reelmesh.node.rpc.errors import CoordinatorStorage, NoSuchThing, PermissionDenied
 from reelmesh.node.rpc.handler import Delivery, InputReader
 from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId
@@ -121,6 +121,8 @@ class WorkDesk:
         if lease is None or lease.provider != provider:
             return
         reason = request.reason if _REASON.fullmatch(request.reason) else "failed"
+        if reason == CoordinatorStorage.reason and not job.disk_failed_lately():
+            reason = "failed"  # so that it is no excuse for anything else
         message = "".join(c for c in request.message[:500] if c.isprintable())
         await job.feed(
             SubtaskFailed(

@@ -15,7 +15,7 @@ from reelmesh.node.logging import get_logger
 from reelmesh.node.proof import artifacts_root, trajectory_root
 from reelmesh.node.provider.ledger import BadVoucher, Unpaid
 from reelmesh.node.provider.session import BadTotal, JobSession
-from reelmesh.node.rpc.errors import CallTimedOut, Refused, Unreachable
+from reelmesh.node.rpc.errors import CallTimedOut, CoordinatorStorage, Refused, Unreachable
 from reelmesh.node.stages import StageFailed
 from reelmesh.node.storage.artifacts import ArtifactStore, CorruptArtifact, MissingArtifact
 from reelmesh.node.storage.artifacts_writer import StorageFull, TooManyBytes, WrongHash
@@ -35,6 +35,8 @@ log = get_logger(__name__)
 
 _REMEMBERED = 16
 _GIVE_BACK_S = 2.0
+_PATIENCE = 3
+"""Heartbeats between two tries at a coordinator that cannot do its part now."""
 OnProgress = Callable[[float, str], None]
 
 
@@ -247,7 +249,9 @@ class LeaseRun:
                             return reply.reason[:40] or "cancelled"
                         await asyncio.sleep(self._kit.heartbeat_s)
             except Refused as error:
-                return error.reason
+                if error.reason != CoordinatorStorage.reason:
+                    return error.reason
+                await asyncio.sleep(self._kit.heartbeat_s)
             except PeerError:
                 await asyncio.sleep(self._kit.heartbeat_s)
 
@@ -261,14 +265,24 @@ class LeaseRun:
         )
 
     async def _insist(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Do it again while nobody answers, for a bounded time: a coordinator may restart."""
-        async with asyncio.timeout(self._kit.vanish_s):
-            while True:
-                try:
-                    return await call()
-                except (Unreachable, CallTimedOut) as error:
-                    log.warning("coordinator_silent", subtask=self.grant.subtask, why=error.message)
-                    await asyncio.sleep(self._kit.heartbeat_s)
+        """Do it again while nobody answers, or the other disk is full, for a bounded time: a
+        coordinator may restart, or be given room."""
+        last: PeerError | None = None
+        try:
+            async with asyncio.timeout(self._kit.vanish_s):
+                while True:
+                    try:
+                        return await call()
+                    except (Unreachable, CallTimedOut) as error:
+                        last = error
+                    except Refused as error:
+                        if error.reason != CoordinatorStorage.reason:
+                            raise
+                        last = error
+                    log.warning("coordinator_waited_for", subtask=self.grant.subtask, why=str(last))
+                    await asyncio.sleep(self._kit.heartbeat_s * _PATIENCE)
+        except TimeoutError:
+            raise (last or TimeoutError()) from None
 
     async def _failed(self, reason: str, message: str, *, retry: bool) -> str:
         await self._job.give_back(self.grant, reason, message, retry)

@@ -84,6 +84,13 @@ class WrongBytes(Refused):
     status = grpc.StatusCode.DATA_LOSS
 
 
+class CoordinatorStorage(Refused):
+    """The coordinator cannot read or write its own disk: nobody else's fault, and it may pass."""
+
+    reason = "coordinator_storage"
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 class Unreachable(PeerError):
     """The coordinator does not answer."""
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -12,9 +13,9 @@ from typing import Any
 
 import grpc
 
-from reelmesh.errors import PeerError
+from reelmesh.errors import PeerError, StorageError
 from reelmesh.node.logging import get_logger
-from reelmesh.node.rpc.errors import Malformed, Refused, TooSlow, details_of
+from reelmesh.node.rpc.errors import CoordinatorStorage, Malformed, Refused, TooSlow, details_of
 from reelmesh.node.rpc.handler import Delivery, WorkHandler
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, MAX_LEASE_WAIT_MS, RpcLimits
 from reelmesh.node.rpc.peers import AllowedPeers
@@ -25,6 +26,7 @@ log = get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _PEER_KEY = "x509_pem_cert"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
 class WorkService(WorkServicer):
@@ -163,7 +165,11 @@ class WorkService(WorkServicer):
             )
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
-        except Exception:
+        except Exception as error:
+            if _is_storage(error):
+                log.warning("disk_failed", provider=provider, why=str(error))
+                own = CoordinatorStorage("the coordinator's disk fails it; try again later")
+                await context.abort(own.status, details_of(own))
             log.exception("call_failed", provider=provider)
             await context.abort(grpc.StatusCode.INTERNAL, "internal: the coordinator failed here")
 
@@ -182,7 +188,13 @@ def _pieces(data: bytes) -> Iterable[bytes]:
 def _reason_of(error: BaseException) -> str:
     if isinstance(error, Refused):
         return error.reason
+    if _is_storage(error):
+        return CoordinatorStorage.reason
     return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+
+
+def _is_storage(error: BaseException) -> bool:
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in _DISK)
 
 
 def _check_job(job_id: bytes) -> None:

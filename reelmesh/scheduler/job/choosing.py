@@ -20,6 +20,10 @@ from reelmesh.scheduler.job.accounts import (
 )
 from reelmesh.scheduler.job.state import JobState, Phase, Subtask, SubtaskStatus
 
+OWN_DISK = "coordinator_storage"
+"""Why a lease was given back when the coordinator itself could not write: says nothing against the
+provider, and another one would be paid for the same chunks again."""
+
 
 class Choice(NamedTuple):
     subtask: SubtaskId
@@ -69,7 +73,7 @@ def may_run(state: JobState, subtask: Subtask, provider: NodeAddress) -> bool:
 
 def excluded(subtask: Subtask, provider: NodeAddress) -> bool:
     """Failed at this subtask: once without hope, or twice at all."""
-    failures = [f for f in subtask.failures if f.provider == provider]
+    failures = [f for f in subtask.failures if f.provider == provider and f.reason != OWN_DISK]
     return len(failures) >= 2 or any(not f.may_retry for f in failures)
 
 

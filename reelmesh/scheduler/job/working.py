@@ -5,7 +5,7 @@ from __future__ import annotations
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job.accounts import advance, chunk_pay, expected_ms, leases_of
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields, with_provider, with_subtask
-from reelmesh.scheduler.job.choosing import choose, has_free_slot, in_good_hands, is_ready
+from reelmesh.scheduler.job.choosing import OWN_DISK, choose, has_free_slot, in_good_hands, is_ready
 from reelmesh.scheduler.job.effects import CancelLease, Once, RaiseVoucher, WakeProviders
 from reelmesh.scheduler.job.events import (
     AttestationReceived,
@@ -34,7 +34,7 @@ from reelmesh.scheduler.job.state import (
 
 RUN_FACTOR = 10
 """A run may take this many times what its provider said, and `run_slack_ms` more."""
-_HARMLESS = frozenset({"cancelled", "shutting_down"})
+_HARMLESS = frozenset({"cancelled", "shutting_down", OWN_DISK})
 """Reasons for which a provider gives a lease back that say nothing against it."""
 
 
