@@ -16,6 +16,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "reelmesh" / "proto"
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
 def generate(out: Path) -> list[Path]:
@@ -23,6 +24,9 @@ def generate(out: Path) -> list[Path]:
     sources = sorted(str(p.relative_to(ROOT)) for p in PROTO.glob("*.proto"))
     args = ["protoc", f"-I{ROOT}", f"--python_out={out}", f"--mypy_out=quiet:{out}"]
     args += [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+    # By path: the environment need not be active.
+    beside = Path(sys.executable).parent
+    args += [f"--plugin={name}={beside / name}" for name in PLUGINS]
     if protoc.main([*args, *sources]) != 0:
         raise SystemExit("protoc failed")
     made = out / "reelmesh" / "proto"

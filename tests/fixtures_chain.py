@@ -21,14 +21,17 @@ FundedKey = Callable[[], Awaitable[LocalKey]]
 """Makes a fresh random key with 1000 coins."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def anvil() -> AsyncIterator[Anvil]:
-    """One chain in memory for the whole test run; tests share it and keep to their own accounts."""
+    """One chain in memory for a test module; its tests share it and keep to their own accounts.
+
+    Not for the whole run: a test that lets chain time pass would let the deadlines of another pass.
+    """
     async with await Anvil().start() as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def deployment(anvil: Anvil) -> Deployment:
     """The contracts on `anvil`, with the test token."""
     w3 = await chain.connect(anvil.rpc_url)

@@ -47,9 +47,12 @@ class LeaseRequest(google.protobuf.message.Message):
     JOB_ID_FIELD_NUMBER: builtins.int
     WAIT_MS_FIELD_NUMBER: builtins.int
     RESIDENT_FIELD_NUMBER: builtins.int
+    BUSY_FIELD_NUMBER: builtins.int
     job_id: builtins.bytes
     wait_ms: builtins.int
     """at most 30000"""
+    busy: builtins.bool
+    """every slot is taken by other work: there, but not to be granted"""
     @property
     def resident(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """stages whose model is loaded"""
@@ -60,8 +63,9 @@ class LeaseRequest(google.protobuf.message.Message):
         job_id: builtins.bytes = ...,
         wait_ms: builtins.int = ...,
         resident: collections.abc.Iterable[builtins.str] | None = ...,
+        busy: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "resident", b"resident", "wait_ms", b"wait_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy", b"busy", "job_id", b"job_id", "resident", b"resident", "wait_ms", b"wait_ms"]) -> None: ...
 
 global___LeaseRequest = LeaseRequest
 

@@ -293,6 +293,10 @@ class JobMachine(RuleBasedStateMachine):
         self.feed(e.ProviderReturned(at_ms=self.now, provider=who))
 
     @rule(who=st.sampled_from(PROVIDERS))
+    def a_provider_is_busy(self, who: NodeAddress) -> None:
+        self.feed(e.ProviderBusy(at_ms=self.now, provider=who))
+
+    @rule(who=st.sampled_from(PROVIDERS))
     def an_award_is_declined(self, who: NodeAddress) -> None:
         self.feed(e.AwardDeclined(at_ms=self.now, provider=who, reason="refused"))
 

@@ -20,7 +20,7 @@ from reelmesh.contracts import eip712
 from reelmesh.contracts.eip712 import Attestation, Consent, Domain, Voucher
 from reelmesh.node.proof import artifacts_root, trajectory_root
 from reelmesh.node.provider.award import SentBid
-from reelmesh.node.provider.lanes import Board, Lane
+from reelmesh.node.provider.lanes import Attendant, Board, Lane
 from reelmesh.node.provider.ledger import BadVoucher, JobLedger, Unpaid
 from reelmesh.node.provider.session import BadTotal, JobSession, Node
 from reelmesh.node.provider.state import JobRecord, ProviderState, Standing
@@ -463,6 +463,36 @@ async def test_a_lane_works_agrees_and_closes(scene: Scene) -> None:
     assert kept is not None
     assert (kept.standing, kept.reason, kept.ledger.agreed) == (Standing.STOPPED, "settled", PRICE)
     assert (await scene.node.state.totals(now_ms())).done == 1
+
+
+async def test_a_job_is_attended_to_while_others_take_every_slot(scene: Scene) -> None:
+    asked: list[work_pb2.LeaseRequest] = []
+    script = [
+        work_pb2.LeaseReply(idle="busy"),
+        work_pb2.LeaseReply(grant=scene.grant),  # against the rules: it is given back
+        work_pb2.LeaseReply(settlement=work_pb2.Settlement(job_id=JOB, total="0")),
+    ]
+
+    async def lease(_provider: str, request: work_pb2.LeaseRequest) -> work_pb2.LeaseReply:
+        asked.append(request)
+        return script.pop(0) if script else work_pb2.LeaseReply(closed="settled")
+
+    scene.handler.lease = lease  # type: ignore[method-assign,assignment]
+    board, stopped = Board(60_000, now_ms), asyncio.Event()
+    await board.add(scene.job)
+    lane = scene.lane(board, stopped)
+    lane.run = scene.run()
+    lane.run.grant = work_pb2.Grant(job_id=b"another job" * 2)
+    attendant = asyncio.create_task(Attendant(board, [lane], every_s=0.01).serve())
+    async with asyncio.timeout(30):
+        await stopped.wait()
+    attendant.cancel()
+    await asyncio.gather(attendant, return_exceptions=True)
+    assert {(one.busy, one.wait_ms) for one in asked} == {(True, 0)}
+    assert len(scene.handler.consents) == 1
+    assert [one.reason for one in scene.handler.failures] == ["cancelled"]
+    assert scene.worker.runs == 0
+    assert scene.job.record.reason == "settled"
 
 
 async def test_a_coordinator_that_vanished_is_given_up_after_a_while(scene: Scene) -> None:

@@ -19,7 +19,7 @@ from reelmesh.node.coordinator.chainside import Found
 from reelmesh.node.coordinator.work import WorkDesk
 from reelmesh.proto import market_pb2, work_pb2
 from reelmesh.scheduler.ids import NodeAddress
-from reelmesh.scheduler.job.state import Leaf
+from reelmesh.scheduler.job.state import Leaf, Phase
 
 JOB = b"j" * 32
 A = NodeAddress(str(to_checksum_address("0x" + "aa" * 20)))
@@ -138,3 +138,25 @@ async def test_a_full_disk_here_is_an_excuse_only_where_it_was_full(
     request = work_pb2.FailRequest(job_id=b"j", subtask="s", reason="coordinator_storage")
     await desk.fail("0xA", request)
     assert [event.reason for event in fed] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("phase", "what"), [(Phase.WORKING, "idle"), (Phase.CONSENTING, "settlement")]
+)
+async def test_who_has_no_free_slot_is_heard_and_asked_for_consent(phase: Phase, what: str) -> None:
+    fed: list[Any] = []
+
+    async def feed(event: Any) -> None:
+        fed.append(event)
+
+    account = SimpleNamespace(busy=False, absent=False, consent=None, promised=7)
+    offer = SimpleNamespace(slots=1)
+    state = SimpleNamespace(
+        phase=phase, providers={A: account}, offers={A: offer}, subtasks={}, outcome=None
+    )
+    job: Any = SimpleNamespace(state=state, feed=feed, record=SimpleNamespace(job_bytes=b"j"))
+    desk = WorkDesk(SimpleNamespace(clock_ms=lambda: 5), {b"j": job})  # type: ignore[arg-type]
+    reply = await desk.lease(A, work_pb2.LeaseRequest(job_id=b"j", busy=True))
+    assert reply.WhichOneof("what") == what
+    assert (reply.idle, reply.settlement.total) in (("busy", ""), ("", "7"))
+    assert [event.type for event in fed] == ["ProviderBusy"]

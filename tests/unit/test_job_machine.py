@@ -9,6 +9,7 @@ import pytest
 from reelmesh.scheduler.ids import JobId, NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job import events as e
 from reelmesh.scheduler.job.accounts import unallocated
+from reelmesh.scheduler.job.choosing import Choice, choose
 from reelmesh.scheduler.job.due import due
 from reelmesh.scheduler.job.effects import (
     CancelLease,
@@ -37,6 +38,7 @@ from reelmesh.scheduler.job.state import (
     SubtaskStatus,
 )
 from reelmesh.scheduler.job.transition import apply, create, replay, transition
+from reelmesh.scheduler.job.working import BUSY_FACTOR
 
 A = NodeAddress("0x" + "aA" * 20)
 B = NodeAddress("0x" + "bB" * 20)
@@ -445,6 +447,34 @@ def test_a_winner_that_never_comes_for_its_work_is_struck_out() -> None:
     run.clear(ALL_TO_A)
     assert run.state.empty_rounds == 1
     assert not any(isinstance(x, CommitAwards) for x in standing(run.state))
+
+
+def test_a_winner_that_is_busy_elsewhere_is_waited_for_longer_and_not_struck() -> None:
+    run = Run().posted()
+    run.award(ALL_TO_A)
+    run.feed(e.ProviderBusy, provider=A)
+    began = run.now
+    assert isinstance(run.pass_deadline(), e.TakeUpExpired)
+    assert run.now - began == BUSY_FACTOR * run.state.limits.take_up_ms
+    account = run.state.providers[A]
+    assert (account.absent, account.strikes) == (True, 0)
+    run.feed(e.ProviderReturned, provider=A)
+    account = run.state.providers[A]
+    assert (account.absent, account.busy) == (False, False)
+
+
+def test_the_work_of_one_that_is_busy_elsewhere_may_go_to_an_idle_one() -> None:
+    items = tuple(item(f"upscale-{i}") for i in range(3))
+    run = Run(items=items, reserves={i.id: 100 for i in items}).posted()
+    for provider in (A, B):
+        run.feed(e.BidReceived, round=0, offer=offer(provider, price=50))
+    run.pass_deadline()
+    run.clear({"upscale-0": A, "upscale-1": A, "upscale-2": B}, price=100)
+    run.feed(e.AwardConfirmed, round=0, root="0x", tx="0xa", gas=1)
+    run.work(B)
+    assert choose(run.state, B) == "awarded_to_others"
+    run.feed(e.ProviderBusy, provider=A)
+    assert isinstance(choose(run.state, B), Choice)
 
 
 def test_an_award_that_is_never_confirmed_ends_the_job() -> None:

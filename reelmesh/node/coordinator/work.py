@@ -18,11 +18,12 @@ from reelmesh.node.rpc.errors import CoordinatorStorage, NoSuchThing, Permission
 from reelmesh.node.rpc.handler import Delivery, InputReader
 from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId
-from reelmesh.scheduler.job.choosing import Choice, choose
+from reelmesh.scheduler.job.choosing import Choice, choose, has_free_slot
 from reelmesh.scheduler.job.events import (
     AttestationReceived,
     ConsentReceived,
     LeaseRequested,
+    ProviderBusy,
     ProviderReturned,
     SubtaskFailed,
 )
@@ -51,9 +52,9 @@ class WorkDesk:
         if job is None:
             return work_pb2.LeaseReply(closed="unknown_job")
         until_ms = self._services.clock_ms() + request.wait_ms
-        await self._note_presence(job, address)
+        await self._note_presence(job, address, busy=request.busy)
         while True:
-            reply = await self._answer(job, address)
+            reply = await self._answer(job, address, busy=request.busy)
             left_ms = until_ms - self._services.clock_ms()
             if reply.WhichOneof("what") != "idle" or left_ms <= 0:
                 return reply
@@ -163,7 +164,9 @@ class WorkDesk:
         kept = state.providers[address].consent is not None
         return work_pb2.ConsentReply(accepted=kept, reason="" if kept else "too_late")
 
-    async def _answer(self, job: JobDriver, provider: NodeAddress) -> work_pb2.LeaseReply:
+    async def _answer(
+        self, job: JobDriver, provider: NodeAddress, *, busy: bool
+    ) -> work_pb2.LeaseReply:
         state = job.state
         if state.phase in _OVER:
             return work_pb2.LeaseReply(closed=_closing_reason(state))
@@ -173,6 +176,8 @@ class WorkDesk:
         if state.phase is Phase.CONSENTING and account.consent is None:
             ask = work_pb2.Settlement(job_id=job.record.job_bytes, total=str(account.promised))
             return work_pb2.LeaseReply(settlement=ask)
+        if busy:
+            return work_pb2.LeaseReply(idle="busy")
         choice = choose(state, provider)
         if isinstance(choice, Choice):
             return await self._grant(job, provider)
@@ -186,9 +191,15 @@ class WorkDesk:
                 return work_pb2.LeaseReply(grant=_grant_message(job, state, name))
         return work_pb2.LeaseReply(idle="taken_meanwhile")
 
-    async def _note_presence(self, job: JobDriver, provider: NodeAddress) -> None:
+    async def _note_presence(self, job: JobDriver, provider: NodeAddress, *, busy: bool) -> None:
         account = job.state.providers.get(provider)
-        if account is not None and account.absent:
+        if account is None:
+            return
+        if busy:
+            # busy with this very job is known already
+            if not account.busy and has_free_slot(job.state, provider):
+                await job.feed(ProviderBusy(at_ms=self._services.clock_ms(), provider=provider))
+        elif account.absent or account.busy:
             await job.feed(ProviderReturned(at_ms=self._services.clock_ms(), provider=provider))
 
     def _is_kept(

@@ -21,7 +21,7 @@ from reelmesh.node.p2p.network import MarketNetwork
 from reelmesh.node.provider.bidding import Bidder, Market
 from reelmesh.node.provider.gas import claim_gas_warning
 from reelmesh.node.provider.home import alone, short
-from reelmesh.node.provider.lanes import Board, Lane
+from reelmesh.node.provider.lanes import Attendant, Board, Lane
 from reelmesh.node.provider.machine import Machine, open_machine
 from reelmesh.node.provider.paymaster import Paymaster
 from reelmesh.node.provider.session import JobSession, Node
@@ -171,6 +171,7 @@ class Provider:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(lane.serve(), name="lane")
+                group.create_task(Attendant(self._board, self._lanes).serve(), name="attendant")
                 group.create_task(self._paymaster.serve(), name="paymaster")
                 group.create_task(self._advertise(), name="ads")
                 group.create_task(self._tell(), name="status")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from reelmesh.errors import PeerError
 from reelmesh.node.logging import get_logger
@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 _LONG_WAIT_MS = 15_000
 _SHORT_WAIT_MS = 500
+_ROUND_MS = 2_000
+"""All jobs are asked within this time, so that none waits in vain for a consent."""
 _LEAST_TURN_S = 0.2
 _FATAL = frozenset({"not_awarded", "permission_denied", "not_found", "bad_certificate"})
 
@@ -67,7 +69,8 @@ class Board:
 
     def wait_ms(self) -> int:
         """How long a lease call may be held open: briefly while another job might have work."""
-        return _LONG_WAIT_MS if len(self.working()) <= 1 else _SHORT_WAIT_MS
+        jobs = len(self.working())
+        return _LONG_WAIT_MS if jobs <= 1 else min(_SHORT_WAIT_MS, _ROUND_MS // jobs)
 
     def vanished(self, job: JobSession) -> bool:
         """Whether a coordinator has been silent for too long."""
@@ -111,33 +114,42 @@ class Lane:
         while True:
             job = await self._board.next()
             began = time.monotonic()
-            try:
-                reply = await job.lease(self._board.wait_ms(), self._resident())
-                await self._handle(job, reply)
-            except (Unreachable, CallTimedOut):
-                if self._board.vanished(job):
-                    await self._stop(job, "coordinator_vanished")
-            except Refused as error:
-                log.warning("lease_refused", job=short(job.record.job_id), reason=error.reason)
-                if error.reason in _FATAL:
-                    await self._stop(job, error.reason)
-            except (Unpaid, BadVoucher, BadTotal) as error:
-                log.warning("job_left", job=short(job.record.job_id), why=error.message)
-                await self._stop(job, "unpaid")
-            except PeerError as error:
-                log.warning(
-                    "coordinator_misbehaves", job=short(job.record.job_id), why=error.message
-                )
-            except Exception:
-                # nothing that one coordinator says may end the node
-                log.exception("lane_failed", job=short(job.record.job_id))
-                await self._stop(job, "internal")
+            await self._turn(job, self._board.wait_ms())
             # an answer that comes at once, again and again, must not become a busy loop
             if time.monotonic() - began < _LEAST_TURN_S:
                 await asyncio.sleep(_LEAST_TURN_S)
 
-    async def _handle(self, job: JobSession, reply: work_pb2.LeaseReply) -> None:
+    async def attend(self, job: JobSession) -> None:
+        """Say that this node is there though it takes no work now, and agree to a final total."""
+        await self._turn(job, 0, busy=True)
+
+    async def _turn(self, job: JobSession, wait_ms: int, *, busy: bool = False) -> None:
+        try:
+            reply = await job.lease(wait_ms, self._resident(), busy=busy)
+            await self._handle(job, reply, busy=busy)
+        except (Unreachable, CallTimedOut):
+            if self._board.vanished(job):
+                await self._stop(job, "coordinator_vanished")
+        except Refused as error:
+            log.warning("lease_refused", job=short(job.record.job_id), reason=error.reason)
+            if error.reason in _FATAL:
+                await self._stop(job, error.reason)
+        except (Unpaid, BadVoucher, BadTotal) as error:
+            log.warning("job_left", job=short(job.record.job_id), why=error.message)
+            await self._stop(job, "unpaid")
+        except PeerError as error:
+            log.warning("coordinator_misbehaves", job=short(job.record.job_id), why=error.message)
+        except Exception:
+            # nothing that one coordinator says may end the node
+            log.exception("lane_failed", job=short(job.record.job_id))
+            await self._stop(job, "internal")
+
+    async def _handle(
+        self, job: JobSession, reply: work_pb2.LeaseReply, *, busy: bool = False
+    ) -> None:
         match reply.WhichOneof("what"):
+            case "grant" if busy:
+                await job.give_back(reply.grant, "cancelled", "no slot is free", retry=True)
             case "grant":
                 job.still_paid()
                 await self._work(job, reply.grant)
@@ -197,3 +209,41 @@ class Lane:
             log.info("job_closed", job=short(job.record.job_id), reason=reason)
         await job.stop(reason)
         await self._stopped(job)
+
+
+class Attendant:
+    """Keeps jobs company while every lane is at work for others.
+
+    A coordinator asks for consent within seconds, and takes who is silent for absent; neither must
+    depend on a free slot.
+    """
+
+    def __init__(self, board: Board, lanes: Sequence[Lane], every_s: float = 1.0) -> None:
+        self._board = board
+        self._lanes = lanes
+        self._every_s = every_s
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Ask now and then until cancelled."""
+        try:
+            while True:
+                for job in self._neglected():
+                    asking = self._asking.get(job.record.job_id)
+                    if asking is None or asking.done():
+                        # each by itself: a silent coordinator must not hold up the others
+                        task = asyncio.create_task(self._lanes[0].attend(job), name="attend")
+                        self._asking[job.record.job_id] = task
+                await asyncio.sleep(self._every_s)
+                self._asking = {job: t for job, t in self._asking.items() if not t.done()}
+        finally:
+            for task in self._asking.values():
+                task.cancel()
+            await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    def _neglected(self) -> list[JobSession]:
+        runs = [lane.run for lane in self._lanes]
+        if not all(runs):
+            return []  # a free lane asks every job in turn
+        held = [run.grant.job_id for run in runs if run is not None]
+        return [job for job in self._board.working() if any(one != job.job_id for one in held)]

@@ -101,9 +101,17 @@ class JobSession:
         self.silent_since_ms = None
         await self.save()
 
-    async def lease(self, wait_ms: int, resident: Sequence[str]) -> work_pb2.LeaseReply:
-        """Ask for work; raises as `WorkClient` does, and notes when nobody answers."""
-        request = work_pb2.LeaseRequest(job_id=self.job_id, wait_ms=wait_ms, resident=resident)
+    async def lease(
+        self, wait_ms: int, resident: Sequence[str], *, busy: bool = False
+    ) -> work_pb2.LeaseReply:
+        """Ask for work; raises as `WorkClient` does, and notes when nobody answers.
+
+        Args:
+            busy: No work can be taken now: only say that this node is there, and hear what is new.
+        """
+        request = work_pb2.LeaseRequest(
+            job_id=self.job_id, wait_ms=wait_ms, resident=resident, busy=busy
+        )
         try:
             reply = await self._client.lease(request)
         except (Unreachable, CallTimedOut):

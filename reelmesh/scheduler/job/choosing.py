@@ -138,10 +138,12 @@ def worth_taking_over(
         owner = subtask.assignee
         if owner is None or owner == provider or not in_good_hands(state, subtask):
             continue
-        if has_free_slot(state, owner):
+        elsewhere = state.providers[owner].busy
+        if has_free_slot(state, owner) and not elsewhere:
             continue  # it is about to take it itself
         if owner not in waiting:
-            waiting[owner] = _busy_ms(state, owner)
+            # nobody knows how long other jobs keep it
+            waiting[owner] = _busy_ms(state, owner) + elsewhere * state.limits.take_up_ms
         waiting[owner] += expected_ms(state, subtask, owner)
         if expected_ms(state, subtask, provider) < waiting[owner] // state.offers[owner].slots:
             found.append((waiting[owner], subtask))

@@ -119,6 +119,13 @@ class ProviderReturned(_Event):
     provider: NodeAddress
 
 
+class ProviderBusy(_Event):
+    """A provider says that it is there, and that other jobs take all its slots."""
+
+    type: Literal["ProviderBusy"] = "ProviderBusy"
+    provider: NodeAddress
+
+
 class AwardDeclined(_Event):
     """A provider will not do what it was awarded."""
 
@@ -270,6 +277,7 @@ Event = Annotated[
     | AwardExpired
     | LeaseRequested
     | ProviderReturned
+    | ProviderBusy
     | AwardDeclined
     | ProgressReceived
     | DeliveryStarted

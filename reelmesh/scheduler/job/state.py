@@ -247,6 +247,8 @@ class Provider(Frozen):
     """Its advances on all subtasks that it does not hold: vouchered for deliveries that failed."""
     strikes: int = 0
     absent: bool = False
+    busy: bool = False
+    """There, with every slot taken by the work of other jobs."""
     idle_since_ms: Millis = 0
     consent: Consent | None = None
 

@@ -35,6 +35,7 @@ from reelmesh.scheduler.job.events import (
     LeaseExpired,
     LeaseRequested,
     ProgressReceived,
+    ProviderBusy,
     ProviderReturned,
     RefundConfirmed,
     ResultDelivered,
@@ -130,6 +131,8 @@ def _handle(state: JobState, event: Event) -> Step:  # noqa: C901 - one case an 
             return working.grant_lease(state, event)
         case ProviderReturned():
             return working.note_return(state, event)
+        case ProviderBusy():
+            return working.note_busy(state, event)
         case AwardDeclined():
             return working.decline_award(state, event)
         case ProgressReceived():

@@ -16,6 +16,7 @@ from reelmesh.scheduler.job.events import (
     LeaseExpired,
     LeaseRequested,
     ProgressReceived,
+    ProviderBusy,
     ProviderReturned,
     SubtaskFailed,
     TakeUpExpired,
@@ -34,6 +35,8 @@ from reelmesh.scheduler.job.state import (
 
 RUN_FACTOR = 10
 """A run may take this many times what its provider said, and `run_slack_ms` more."""
+BUSY_FACTOR = 6
+"""A subtask waits this many times longer for a provider that says it is busy elsewhere."""
 _HARMLESS = frozenset({"cancelled", "shutting_down", OWN_DISK})
 """Reasons for which a provider gives a lease back that say nothing against it."""
 
@@ -73,6 +76,13 @@ def grant_lease(state: JobState, event: LeaseRequested) -> Step:
 
 def note_return(state: JobState, event: ProviderReturned) -> Step:
     return _returned(state, event.provider), ()
+
+
+def note_busy(state: JobState, event: ProviderBusy) -> Step:
+    account = state.providers.get(event.provider)
+    if account is None or account.busy or state.phase is not Phase.WORKING:
+        return unchanged(state)
+    return with_provider(state, event.provider, busy=True), (WakeProviders(),)
 
 
 def decline_award(state: JobState, event: AwardDeclined) -> Step:
@@ -177,7 +187,7 @@ def expire_take_up(state: JobState, event: TakeUpExpired) -> Step:
     assert owner is not None
     account = state.providers[owner]
     # One that never came for any work would win every further round and hold the job up.
-    came = account.promised > 0 or bool(leases_of(state, owner))
+    came = account.promised > 0 or account.busy or bool(leases_of(state, owner))
     strikes = account.strikes + (0 if came else 1)
     return with_provider(state, owner, absent=True, strikes=strikes), (WakeProviders(),)
 
@@ -264,15 +274,16 @@ def take_up_ends(state: JobState, name: SubtaskId) -> int | None:
     assert subtask.ready_ms is not None
     if not has_free_slot(state, owner):
         return None
-    since = max(subtask.ready_ms, state.providers[owner].idle_since_ms)
-    return since + state.limits.take_up_ms
+    account = state.providers[owner]
+    since = max(subtask.ready_ms, account.idle_since_ms)
+    return since + state.limits.take_up_ms * (BUSY_FACTOR if account.busy else 1)
 
 
 def _returned(state: JobState, provider: NodeAddress) -> JobState:
     account = state.providers.get(provider)
-    if account is None or not account.absent:
+    if account is None or not (account.absent or account.busy):
         return state
-    return with_provider(state, provider, absent=False, idle_since_ms=state.at_ms)
+    return with_provider(state, provider, absent=False, busy=False, idle_since_ms=state.at_ms)
 
 
 def _with_lease(state: JobState, name: SubtaskId, lease: Lease) -> JobState:
