@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OnReply = Callable[[work_pb2.DeliverReply], Awaitable[None]]
+_CORE_REFUSED = "Internal error from Core"
+"""gRPC's own words for a write that its core refused; the stream's real status comes later."""
+_STATUS_LOOKS, _STATUS_LOOK_S = 100, 0.01
+
 _TARGET = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253}):([0-9]{1,5})")
 
 
@@ -261,6 +265,11 @@ async def _write(call: grpc.aio.StreamStreamCall[Any, Any], message: Any) -> Non
         await call.write(message)
     except asyncio.InvalidStateError:  # the other side ended the stream, and said why
         raise await _why_ended(call) from None
+    except grpc.aio.AioRpcError as error:
+        if error.details() != _CORE_REFUSED:
+            raise
+        # The other side has just ended the stream: gRPC refuses the write before it has read why.
+        raise await _why_ended(call) from None
 
 
 @contextmanager
@@ -285,8 +294,12 @@ def _typed_errors() -> Iterator[None]:
 
 async def _why_ended(call: Any) -> Exception:
     """The error behind a stream that closed under us."""
+    for _ in range(_STATUS_LOOKS):
+        if await call.details() != _CORE_REFUSED:
+            break
+        await asyncio.sleep(_STATUS_LOOK_S)
     code, details = await call.code(), await call.details()
-    if code is grpc.StatusCode.OK:
+    if code is grpc.StatusCode.OK or details == _CORE_REFUSED:
         return Unreachable("the coordinator closed the stream", "it is tried again")
     metadata = grpc.aio.Metadata()
     return from_rpc_error(grpc.aio.AioRpcError(code, metadata, metadata, details))

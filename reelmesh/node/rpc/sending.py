@@ -35,7 +35,7 @@ def read_chunks(outputs: Sequence[Output], chunk_bytes: int) -> Iterator[work_pb
             raise StorageError(f"{output.path.name} changed while it was sent")
 
 
-def chunk_size(total_bytes: int, most: int, least: int = 16 << 10, pieces: int = 64) -> int:
+def chunk_size(total_bytes: int, most: int, least: int = 32 << 10, pieces: int = 32) -> int:
     """Chunk bytes such that a result comes in about `pieces` parts, within [least, most].
 
     A small result is cut finely so that what is sent ahead of its pay stays a small share of it.
