@@ -142,11 +142,15 @@ class Anvil:
                 raise
         raise AssertionError("unreachable")
 
-    async def stop(self) -> None:
-        """End it, with its state written; harmless when it is not running."""
+    async def let_go(self) -> None:
+        """Close the connection to it; a detached anvil runs on."""
         if self._w3 is not None:
             await chain.disconnect(self._w3)
             self._w3 = None
+
+    async def stop(self) -> None:
+        """End it, with its state written; harmless when it is not running."""
+        await self.let_go()
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return

@@ -94,10 +94,12 @@ class Devnet:
             raise DevnetRuns(f"a devnet is up in {self.root}", "end it: reelmesh devnet down")
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            return await self._up()
+            state = await self._up()
+            await self.anvil.let_go()
         except BaseException:
             await asyncio.shield(self.close())
             raise
+        return state
 
     async def close(self) -> None:
         """End every process, the chain last, with its state written."""
