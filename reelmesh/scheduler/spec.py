@@ -9,9 +9,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from reelmesh.errors import UserError
 from reelmesh.scheduler.canonical import canonical, digest
@@ -77,10 +86,14 @@ _Real = BeforeValidator(_number)
 class JobSpec(BaseModel):
     """What every kind of job says. The sha256 of the canonical form stands on chain as `specHash`.
 
-    Use the class of a kind, or `parse_spec`; this one is of no kind.
+    Use the class of a kind, or `parse_spec`; this one is of no kind. A field that came after a
+    kind's release is named in `later`: at its default it is left out of every written form, so
+    that a spec which says nothing of it keeps its hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    later: ClassVar[frozenset[str]] = frozenset()
 
     version: Literal[1] = 1
     kind: str
@@ -90,6 +103,14 @@ class JobSpec(BaseModel):
     width: _Size = 512
     height: _Size = 512
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = write(self)
+        for name in self.later:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
+        return fields
 
     @property
     def frames(self) -> int:
