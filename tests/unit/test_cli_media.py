@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reelmesh.node.cli.asking import build_request
 from reelmesh.node.cli.media import warnings
-from reelmesh.node.cli.submitting import InvalidOption, make_spec
+from reelmesh.node.cli.options import JobOptions
+from reelmesh.node.cli.submitting import InvalidOption
 from reelmesh.scheduler.spec import ImageToVideo
 
 
@@ -33,12 +35,14 @@ def test_the_video_takes_the_pictures_shape(
     tmp_path: Path, width: int, height: int, size: tuple[int, int]
 ) -> None:
     image = png(tmp_path / "a.png", width, height)
-    spec = make_spec("it moves left", None, 1, image, seconds=10.0)
+    request = build_request(JobOptions(prompt="it moves left", image=image, seconds=10.0))
+    spec = request.spec
     assert isinstance(spec, ImageToVideo)
     assert (spec.width, spec.height) == size
     assert spec.image.sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
     assert spec.image.size == image.stat().st_size
-    asked = make_spec("it moves left", "768x256", 1, image)
+    assert request.sources == {"image": image}
+    asked = build_request(JobOptions(prompt="it moves left", size="768x256", image=image)).spec
     assert (asked.width, asked.height) == (768, 256)
 
 
@@ -46,12 +50,13 @@ def test_a_picture_that_is_cut_short_costs_nothing(tmp_path: Path) -> None:
     image = png(tmp_path / "a.png", 100, 100)
     image.write_bytes(image.read_bytes()[:-20])
     with pytest.raises(InvalidOption, match="cut short"):
-        make_spec("it moves", None, 1, image)
+        build_request(JobOptions(prompt="it moves", image=image))
 
 
 def test_too_many_pixels_are_refused_before_anything_is_posted(tmp_path: Path) -> None:
+    image = png(tmp_path / "a.png", 12000, 12000)
     with pytest.raises(InvalidOption, match="50 megapixels"):
-        make_spec("it moves", None, 1, png(tmp_path / "a.png", 12000, 12000))
+        build_request(JobOptions(prompt="it moves", image=image))
 
 
 def test_the_buyer_is_told_what_the_model_cannot_do() -> None:

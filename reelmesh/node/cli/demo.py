@@ -29,12 +29,14 @@ def demo(
 
     [bold]Example[/bold]: reelmesh demo "a large red ball moving left over a blue background"
     """
-    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.asking import build_request
     from reelmesh.node.cli.demoing import DemoRequest, run_demo
     from reelmesh.node.cli.money import parse_amount
+    from reelmesh.node.cli.options import JobOptions
 
+    options = JobOptions(prompt=prompt, size=size, seed=seed, seconds=seconds)
     request = DemoRequest(
-        spec=submitting.make_spec(prompt, size, seed, seconds=seconds),
+        spec=build_request(options).spec,
         budget=parse_amount(budget),
         out=out.absolute(),
         keep=keep,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,29 +12,18 @@ import typer
 
 from reelmesh.node.cli.coordinator import NodeOption
 from reelmesh.node.cli.home import Home, HomeOption
+from reelmesh.node.cli.options import JobOptions, takes_job_options
 from reelmesh.node.cli.output import JsonFlag, print_json, shown_path, table
 
 app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
 
-ImageOption = Annotated[
-    Path | None, typer.Option(help="A picture that the video begins with: PNG, JPEG or WebP.")
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(help="WIDTHxHEIGHT, multiples of 64.  [default: 512x512, or the image's shape]"),
-]
 JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
 
 
 @app.command()
+@takes_job_options
 def submit(
-    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
-    image: ImageOption = None,
-    seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
-    size: SizeOption = None,
-    fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same video.")] = None,
+    options: JobOptions,
     budget: Annotated[str, typer.Option(help="Most that is paid, with its unit.")] = "0.002eth",
     deadline: Annotated[str, typer.Option(help="From now: 90s, 10m, 2h.")] = "15m",
     out: Annotated[Path, typer.Option(help="Folder for the MP4 and the receipt.")] = Path("out"),
@@ -54,20 +43,21 @@ def submit(
       reelmesh job submit --image photo.png --seconds 10 --budget 0.01eth "moving to the left"
     """
     from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.asking import build_request
     from reelmesh.node.cli.control import Order
     from reelmesh.node.cli.finding import find_coordinator
     from reelmesh.node.cli.jobview import JobView
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
-    spec = submitting.make_spec(prompt, size, seed, image, seconds=seconds, fps=fps, steps=steps)
+    request = build_request(options)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
-    stem = name or submitting.free_stem(out.absolute(), prompt)
-    order = Order(spec.canonical().decode(), wei, limit, out.absolute(), stem)
-    if image is not None:
-        order = replace(order, sources={"image": image.absolute()})
-        _say_limits(prompt)
+    folder = out.absolute()
+    stem = name or submitting.free_stem(folder, options.prompt)
+    written = request.spec.canonical().decode()
+    order = Order(written, wei, limit, folder, stem, request.sources)
+    _say_notes(request.notes)
     job_id = asyncio.run(submitting.submit(socket, order))
     _say_id(job_id, as_json=as_json)
     if detach:
@@ -150,25 +140,19 @@ def cancel(
 
 
 @app.command()
-def estimate(
-    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
-    image: ImageOption = None,
-    seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
-    size: SizeOption = None,
-    fps: Annotated[int, typer.Option(help="Frames a second.")] = 24,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
-    as_json: JsonFlag = False,
-) -> None:
+@takes_job_options
+def estimate(options: JobOptions, as_json: JsonFlag = False) -> None:
     """Say what a job is made of and the least budget that would do. Spends nothing, asks nobody."""
-    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.asking import build_request
     from reelmesh.node.cli.estimating import estimate_job, print_estimate
 
-    spec = submitting.make_spec(prompt, size, 0, image, seconds=seconds, fps=fps, steps=steps)
-    told = estimate_job(spec)
+    request = build_request(options)
+    told = estimate_job(request.spec)
     if as_json:
         print_json(told)
-    else:
-        print_estimate(told)
+        return
+    _say_notes(request.notes)
+    print_estimate(told)
 
 
 def _say_id(job_id: str, *, as_json: bool) -> None:
@@ -178,10 +162,8 @@ def _say_id(job_id: str, *, as_json: bool) -> None:
         print(f"job {job_id}", flush=True)
 
 
-def _say_limits(prompt: str) -> None:
-    from reelmesh.node.cli.media import warnings
-
-    for line in warnings(prompt):
+def _say_notes(notes: Sequence[str]) -> None:
+    for line in notes:
         print(f"note: {line}", file=sys.stderr)
 
 

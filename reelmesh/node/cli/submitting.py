@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reelmesh.errors import ReelmeshError, UserError
 from reelmesh.node.cli.control import ControlClient, Order
 from reelmesh.node.cli.jobview import JobView
 from reelmesh.node.cli.live import show_events
-
-if TYPE_CHECKING:
-    from reelmesh.scheduler.spec import JobSpec
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, None: 1}
@@ -59,30 +55,6 @@ def parse_duration(text: str) -> int:
             f"a deadline {text} from now cannot be kept", "choose between 60s and 720h"
         )
     return seconds
-
-
-def make_spec(
-    prompt: str, size: str | None, seed: int | None, image: Path | None = None, **fields: Any
-) -> JobSpec:
-    """Return the checked spec; a seed that was not given is drawn.
-
-    Args:
-        size: WIDTHxHEIGHT; None gives 512x512, or the shape of the image.
-        image: The picture to begin with, which makes it a job of kind image_to_video.
-
-    Raises InvalidSpec, InvalidOption.
-    """
-    from reelmesh.scheduler.spec import parse_spec
-
-    if image is not None:
-        from reelmesh.node.cli.media import picture_source, shape_for
-
-        source = picture_source(image)
-        size = size or shape_for(image)
-        fields = {**fields, "kind": "image_to_video", "image": source.model_dump()}
-    width, height = parse_size(size or "512x512")
-    drawn = random.SystemRandom().randrange(2**32) if seed is None else seed
-    return parse_spec({"prompt": prompt, "width": width, "height": height, "seed": drawn, **fields})
 
 
 def file_stem(prompt: str) -> str:

@@ -1,0 +1,85 @@
+"""From what a buyer said to a checked spec: the one way, for every command that makes a job."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reelmesh.node.cli.options import SPEC_FIELDS, JobOptions
+from reelmesh.node.cli.submitting import InvalidOption, parse_size
+
+if TYPE_CHECKING:
+    from reelmesh.scheduler.spec import JobSpec
+
+_SIZE = "512x512"
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A job that could be posted.
+
+    Attributes:
+        sources: The spec's source fields, each with its file's absolute path.
+        notes: What the buyer should know before paying, in plain lines.
+    """
+
+    spec: JobSpec
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What follows from the media that the buyer gave: the kind, its source fields, the shape."""
+
+    kind: str = "text_to_video"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    size: str = _SIZE
+    notes: tuple[str, ...] = ()
+
+
+def build_request(options: JobOptions) -> JobRequest:
+    """Return the checked spec with its files; a seed that was not given is drawn.
+
+    Raises InvalidSpec, InvalidOption.
+    """
+    from reelmesh.scheduler.spec import parse_spec
+
+    given = _given(options)
+    width, height = parse_size(options.size or given.size)
+    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    said = {"prompt": options.prompt, "width": width, "height": height, "seed": seed}
+    asked = {name: getattr(options, name) for name in SPEC_FIELDS}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    _refuse_unfit(given.kind, asked)
+    spec = parse_spec({"kind": given.kind, **said, **asked, **given.fields})
+    return JobRequest(spec, given.files, given.notes)
+
+
+def _given(options: JobOptions) -> _Given:
+    if options.image is None:
+        return _Given()
+    from reelmesh.node.cli.media import picture_source, shape_for, warnings
+
+    return _Given(
+        kind="image_to_video",
+        fields={"image": picture_source(options.image).model_dump()},
+        files={"image": options.image.absolute()},
+        size=options.size or shape_for(options.image),
+        notes=tuple(warnings(options.prompt)),
+    )
+
+
+def _refuse_unfit(kind: str, asked: Mapping[str, Any]) -> None:
+    from reelmesh.scheduler.spec import SPECS
+
+    for name in asked:
+        if name not in SPECS[kind].model_fields:
+            flag = f"--{name.replace('_', '-')}"
+            raise InvalidOption(
+                f"{flag} means nothing for {kind.replace('_', ' ')}", "leave it out"
+            )

@@ -1,0 +1,81 @@
+"""What a buyer may say of a video: one class, from which `job submit` and `job estimate` are made.
+
+To add a flag:
+1. Add a field to `JobOptions`: its name is the flag's, its default None ("the buyer did not say").
+   Show what happens then with `show_default`.
+2. If it is a field of the spec by the same name, add the name to `SPEC_FIELDS` below. A kind whose
+   spec has no such field refuses the flag in plain words.
+3. If it has to be read first (a file, a range), or decides the kind of job, say so in
+   `asking.build_request`, which makes the spec for every command.
+Flags that say how a job is bought, and not what is made, are parameters of `submit` itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+SPEC_FIELDS = ("seconds", "fps", "steps")
+"""Options that are fields of the spec as they stand."""
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """The video that is wanted, as the buyer said it; None is what was left to us."""
+
+    prompt: Annotated[str, typer.Argument(help="What the video shows.")]
+    image: Annotated[
+        Path | None, typer.Option(help="A picture that the video begins with: PNG, JPEG or WebP.")
+    ] = None
+    seconds: Annotated[float | None, typer.Option(help="Length.", show_default="4")] = None
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT, multiples of 64.", show_default="512x512, or the image's shape"
+        ),
+    ] = None
+    fps: Annotated[int | None, typer.Option(help="Frames a second.", show_default="24")] = None
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="20")] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed gives the same video.", show_default="drawn"),
+    ] = None
+
+
+def takes_job_options(
+    command: Callable[Concatenate[JobOptions, P], None],
+) -> Callable[..., None]:
+    """Make a command of typer's out of one whose first parameter is a `JobOptions`.
+
+    Typer reads the flags off a signature: this one has every option of the class, then the
+    command's own.
+    """
+    hints = get_type_hints(JobOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(JobOptions)
+    ]
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    every = [*shared, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own)]
+
+    @functools.wraps(command)
+    def run(**said: Any) -> None:
+        options = JobOptions(**{parameter.name: said.pop(parameter.name) for parameter in shared})
+        command(options, **said)  # type: ignore[call-arg]
+
+    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    return run
