@@ -1,4 +1,8 @@
-"""A buyer's own picture, looked at just enough to name it and to refuse what cannot be used."""
+"""What a buyer brings, looked at before anything is posted.
+
+A picture, just enough to name it and to refuse what cannot be used; a prompt, to say what the
+built-in model cannot do with it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ _WORLD = (
     "the built-in model knows shapes on plain backgrounds: one thing on a plain background moves "
     "by itself; any other picture, such as a photograph, moves as a whole"
 )
+_OFFER = "ask for a production model: reelmesh model list"
 _LONGER, _SHORTER, _STEP = 512, 256, 64
 
 
@@ -39,14 +44,29 @@ def shape_for(path: Path) -> str:
     return "x".join(str(side) for side in sides)
 
 
-def warnings(prompt: str) -> list[str]:
-    """What a buyer of image to video should know before paying, in plain lines."""
+def warnings(prompt: str, *, picture: bool = True) -> list[str]:
+    """What a buyer should know of the built-in model before paying, in plain lines.
+
+    Args:
+        picture: The video begins with the buyer's picture, so only its motion is asked for.
+    """
+    from reelmesh.node.stages.tiny_t2v.language import other_language
     from reelmesh.node.stages.tiny_t2v.world import MOTIONS, understands
 
-    told = [_WORLD]
+    told = [_WORLD] if picture else []
+    language = other_language(prompt)
+    if language is not None:
+        told.append(
+            f"the prompt is {language}, as it seems, and the built-in model reads English only; "
+            f"write it in English, or {_OFFER}"
+        )
+        return told
     found = understands(prompt)
-    if "motion" not in found.known:
+    if picture and "motion" not in found.known:
         told.append(f"the prompt names no motion that the model knows: {', '.join(MOTIONS)}")
+    beyond = None if picture else found.warning()
+    if beyond is not None:
+        told.append(f"beyond the built-in model's world: {beyond}; to have it drawn, {_OFFER}")
     return told
 
 

@@ -251,9 +251,9 @@ class Understanding:
             return None
         parts = []
         if self.unknown:
-            parts.append("the built-in model does not know: " + ", ".join(self.unknown[:8]))
+            parts.append("it does not know: " + ", ".join(self.unknown[:8]))
         if "shape" not in self.known:
-            parts.append("it draws one of: " + ", ".join(SHAPES))
+            parts.append("it draws one object, one of: " + ", ".join(SHAPES))
         return "; ".join(parts)
 
 
