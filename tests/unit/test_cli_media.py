@@ -63,3 +63,19 @@ def test_the_buyer_is_told_what_the_model_cannot_do() -> None:
     assert len(warnings("the ball moves left")) == 1
     assert "photograph" in warnings("the ball moves left")[0]
     assert "names no motion" in warnings("a lovely day")[1]
+
+
+def test_a_prompt_beyond_the_models_world_is_told_and_a_way_out_offered() -> None:
+    plain = build_request(JobOptions(prompt="a small red ball moving up over black"))
+    assert plain.notes == ()
+    [cat] = build_request(JobOptions(prompt="a cat walking on grass")).notes
+    assert "does not know: cat, walking" in cat
+    assert "reelmesh model list" in cat
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_a_prompt_in_another_language_is_told(picture: bool) -> None:
+    told = warnings("ein roter Ball bewegt sich nach links", picture=picture)[-1]
+    assert "German" in told
+    assert "English only" in told
+    assert "reelmesh model list" in told

@@ -61,10 +61,10 @@ def build_request(options: JobOptions) -> JobRequest:
 
 
 def _given(options: JobOptions) -> _Given:
-    if options.image is None:
-        return _Given()
     from reelmesh.node.cli.media import picture_source, shape_for, warnings
 
+    if options.image is None:
+        return _Given(notes=tuple(warnings(options.prompt, picture=False)))
     return _Given(
         kind="image_to_video",
         fields={"image": picture_source(options.image).model_dump()},

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reelmesh.node.cli.output import JsonFlag
+from reelmesh.node.cli.output import JsonFlag, say_notes
 
 PROMPT = "a small green square moving up over a black background"
 
@@ -35,8 +35,10 @@ def demo(
     from reelmesh.node.cli.options import JobOptions
 
     options = JobOptions(prompt=prompt, size=size, seed=seed, seconds=seconds)
+    asked = build_request(options)
+    say_notes(asked.notes)
     request = DemoRequest(
-        spec=build_request(options).spec,
+        spec=asked.spec,
         budget=parse_amount(budget),
         out=out.absolute(),
         keep=keep,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from reelmesh.node.cli.coordinator import NodeOption
 from reelmesh.node.cli.home import Home, HomeOption
 from reelmesh.node.cli.options import JobOptions, takes_job_options
-from reelmesh.node.cli.output import JsonFlag, print_json, shown_path, table
+from reelmesh.node.cli.output import JsonFlag, print_json, say_notes, shown_path, table
 
 app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
 
@@ -57,7 +56,7 @@ def submit(
     stem = name or submitting.free_stem(folder, options.prompt)
     written = request.spec.canonical().decode()
     order = Order(written, wei, limit, folder, stem, request.sources)
-    _say_notes(request.notes)
+    say_notes(request.notes)
     job_id = asyncio.run(submitting.submit(socket, order))
     _say_id(job_id, as_json=as_json)
     if detach:
@@ -151,7 +150,7 @@ def estimate(options: JobOptions, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(told)
         return
-    _say_notes(request.notes)
+    say_notes(request.notes)
     print_estimate(told)
 
 
@@ -160,11 +159,6 @@ def _say_id(job_id: str, *, as_json: bool) -> None:
         print(f'{{"job_id": "{job_id}"}}', flush=True)
     else:
         print(f"job {job_id}", flush=True)
-
-
-def _say_notes(notes: Sequence[str]) -> None:
-    for line in notes:
-        print(f"note: {line}", file=sys.stderr)
 
 
 def _say_next(job_id: str) -> None:

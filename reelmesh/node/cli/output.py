@@ -94,3 +94,9 @@ def shown_path(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Tell what is worth knowing before paying, on standard error: --json stays whole."""
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
