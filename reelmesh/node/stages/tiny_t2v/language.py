@@ -81,22 +81,24 @@ _MARKERS = {
         oikealle ylös alas taustalla""",
 }
 #: English words that are frequent in prompts.
-_ENGLISH = frozenset(
-    """a an the and or of on in at to from with over under above below behind by for is are
+_ENGLISH_TEXT = """
+    a an the and or of on in at to from with over under above below behind by for is are
     it its that this which while as into onto up down left right off out around across through
     then some one two small big large tiny huge red blue green yellow orange purple pink cyan
     white black gray grey brown ball circle square triangle star ring cross diamond heart box
     move moves moving bounce bounces bouncing spin spins spinning grow grows growing shrinks
     shrinking rising falling falls slides sliding flying background camera video clip show me
     i we you he she they there no not be was were has have do does all so my your his her our
-    war links top pan arts kind""".split()
-)  # fmt: skip
+    war links top pan arts kind
+"""
+_ENGLISH = frozenset(_ENGLISH_TEXT.split())
 #: Markers that English borrows in names and phrases ("de la", "film noir"): half a sign each.
-_WEAK = frozenset(
-    """la le el los las un en de des du di del der das que se si da e y o na top bar grande
+_WEAK_TEXT = """
+    la le el los las un en de des du di del der das que se si da e y o na top bar grande
     rouge noir petit petite blanc sur con don dan jos sus plan stor fond verse kare daire alas
-    til som den det rosa verde gris hart rode""".split()
-)
+    til som den det rosa verde gris hart rode
+"""
+_WEAK = frozenset(_WEAK_TEXT.split())
 _LEAST_LETTERS_SHARE = 0.3
 _ENOUGH_SIGNS = 1.5
 #: Least share of words in the vocabulary, without and with a marker beside them.
