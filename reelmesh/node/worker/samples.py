@@ -95,7 +95,7 @@ def _encode_video(_: Runner, folder: Path) -> Sample:
     return {"fps": 24, "crf": 18, "frames": 8, "width": _SIDE, "height": _SIDE}, {"frames": path}
 
 
-def _assemble(runner: Runner, folder: Path) -> Sample:
+def _segment(runner: Runner, folder: Path) -> Path:
     params, inputs = _encode_video(runner, folder)
     request = {
         "stage": "encode_video",
@@ -104,7 +104,11 @@ def _assemble(runner: Runner, folder: Path) -> Sample:
         "inputs": inputs,
         "workdir": str(folder),
     }
-    segment = Path(runner.run(request, None, None)["outputs"]["segment"])
+    return Path(runner.run(request, None, None)["outputs"]["segment"])
+
+
+def _assemble(runner: Runner, folder: Path) -> Sample:
+    segment = _segment(runner, folder)
     return {"fps": 24, "segments": 4}, {f"segment-{i}": segment for i in range(4)}
 
 
@@ -149,6 +153,11 @@ def _anchor(_: Runner, folder: Path) -> Sample:
     return {"width": _SIDE, "height": _SIDE}, inputs
 
 
+def _decode_video(runner: Runner, folder: Path) -> Sample:
+    wanted = {"start": 0.0, "frames": 8, "fps": 24, "width": _SIDE, "height": _SIDE}
+    return wanted, {"video": _segment(runner, folder)}
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -160,4 +169,5 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_image": _encode_image,
     "animate": _animate,
     "anchor": _anchor,
+    "decode_video": _decode_video,
 }

@@ -14,6 +14,7 @@ from reelmesh.scheduler.stages import (
     animate,
     assemble,
     decode,
+    decode_video,
     encode_image,
     encode_text,
     encode_video,
@@ -52,6 +53,7 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             encode_image,
             animate,
             anchor,
+            decode_video,
         )
     }
 )
