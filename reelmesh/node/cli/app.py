@@ -21,6 +21,7 @@ from reelmesh.node.cli import (
     devnet,
     doctor,
     job,
+    model,
     provider,
     receipt,
 )
@@ -45,6 +46,7 @@ app.add_typer(job.app, name="job", rich_help_panel="Buy")
 app.add_typer(receipt.app, name="receipt", rich_help_panel="Buy")
 app.add_typer(coordinator.app, name="coordinator", rich_help_panel="Buy")
 app.add_typer(provider.app, name="provider", rich_help_panel="Earn")
+app.add_typer(model.app, name="model", rich_help_panel="Earn")
 app.add_typer(account.app, name="account", rich_help_panel="Operate")
 app.add_typer(contracts.app, name="contracts", rich_help_panel="Operate")
 

@@ -45,6 +45,11 @@ class Home:
         return self.root / "provider"
 
     @property
+    def models(self) -> Path:
+        """Production models, for every node of this home."""
+        return self.root / "models"
+
+    @property
     def devnet(self) -> Path:
         """The local market of `reelmesh devnet`."""
         return self.root / "devnet"

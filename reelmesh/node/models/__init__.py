@@ -1,0 +1,1 @@
+"""Production models on this machine: checked, kept and named by their files' hashes."""

@@ -1,0 +1,146 @@
+"""The production models that a buyer may ask for by name, beside the embedded ones.
+
+A name stands for one revision of one repository for ever: a newer revision gets a name of its own.
+So a plan that names a model names its weights, and two providers that offer it offer the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+EMBEDDED = "embedded"
+"""In a spec's field `model`: what comes with reelmesh."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One production model.
+
+    Attributes:
+        repository: id on the hub, `owner/name`.
+        revision: the commit there, 40 hex digits.
+        family: which code runs it: "wan".
+        kinds: kinds of job it makes; empty for one that only serves a stage.
+        folders: stage → the repository's folders that it loads; "." is the top.
+        weights_mb: stage → MiB of those folders' weights as they are loaded.
+        dtype: what it computes in on a GPU; a CPU computes in float32.
+        fps, width, height: what it was trained to make.
+        stride: width and height are multiples of it, in pixels.
+        frame_stride: it makes frame_stride x n + 1 frames.
+        max_frames: the most at once.
+        width_hidden: features a token in its denoiser; says how attention weighs in its cost.
+        guidance: classifier-free guidance that suits it.
+        negative: what the guidance leads away from.
+        caches: step caches that its denoiser can run with.
+        reference_s: stage → seconds of the reference GPU for one unit: see `cost.REFERENCE`.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    family: str
+    kinds: tuple[str, ...]
+    summary: str
+    licence: str
+    folders: Mapping[str, tuple[str, ...]]
+    weights_mb: Mapping[str, int]
+    dtype: str = "bfloat16"
+    fps: int = 16
+    width: int = 832
+    height: int = 480
+    stride: int = 16
+    frame_stride: int = 4
+    max_frames: int = 81
+    width_hidden: int = 1536
+    guidance: float = 5.0
+    negative: str = ""
+    caches: tuple[str, ...] = ()
+    reference_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages it has a part in."""
+        return tuple(self.folders)
+
+    @property
+    def pinned(self) -> str:
+        """`owner/name@revision`."""
+        return f"{self.repository}@{self.revision}"
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest clip."""
+        return self.max_frames / self.fps
+
+    def frames_for(self, seconds: float) -> int:
+        """Frames that it makes for a video of so many seconds: frame_stride x n + 1."""
+        steps = max(1, -(-round(seconds * self.fps) // self.frame_stride))
+        return min(self.max_frames, steps * self.frame_stride + 1)
+
+
+_WAN_NEGATIVE = (
+    "bright colours, overexposed, static, blurred details, subtitles, painting, still picture, "
+    "overall grey, worst quality, low quality, JPEG residue, ugly, incomplete, extra fingers, "
+    "deformed, disfigured, misshapen limbs, fused fingers, messy background, walking backwards"
+)
+_WAN_FOLDERS: Mapping[str, tuple[str, ...]] = {
+    "encode_prompt": ("tokenizer", "text_encoder"),
+    "denoise": ("transformer", "scheduler"),
+    "decode_latent": ("vae",),
+}
+
+_ALL = (
+    Model(
+        name="wan-t2v",
+        repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        revision="0fad780a534b6463e45facd96134c9f345acfa5b",
+        family="wan",
+        kinds=("text_to_video",),
+        summary="Wan 2.1, 1.3 B parameters: text to video, 480p",
+        licence="Apache-2.0",
+        folders=_WAN_FOLDERS,
+        weights_mb={"encode_prompt": 10_900, "denoise": 2_700, "decode_latent": 500},
+        negative=_WAN_NEGATIVE,
+        caches=("first_block",),
+        reference_s={"encode_prompt": 1.0, "denoise": 26.0, "decode_latent": 0.1},
+    ),
+    Model(
+        name="wan-t2v-14b",
+        repository="Wan-AI/Wan2.1-T2V-14B-Diffusers",
+        revision="38ec498cb3208fb688890f8cc7e94ede2cbd7f68",
+        family="wan",
+        kinds=("text_to_video",),
+        summary="Wan 2.1, 14 B parameters: text to video, 480p and 720p",
+        licence="Apache-2.0",
+        folders=_WAN_FOLDERS,
+        weights_mb={"encode_prompt": 10_900, "denoise": 27_300, "decode_latent": 500},
+        width_hidden=5120,
+        negative=_WAN_NEGATIVE,
+        caches=("first_block",),
+        reference_s={"encode_prompt": 1.0, "denoise": 280.0, "decode_latent": 0.1},
+    ),
+)
+
+MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ALL})
+"""Every production model that this version knows, by name."""
+
+
+def offering(stage: str, model: str = "") -> str:
+    """What is bid on and paid for: a stage, or `stage@model` where a production model runs it."""
+    return f"{stage}@{model}" if model else stage
+
+
+def split_offering(name: str) -> tuple[str, str]:
+    """(stage, model) of an offering; model is "" for a stage's embedded backend."""
+    stage, _, model = name.partition("@")
+    return stage, model
+
+
+def find(wanted: str) -> Model | None:
+    """The model of a name, of `owner/name` or of `owner/name@revision`; None where none is."""
+    for model in MODELS.values():
+        if wanted in (model.name, model.repository, model.pinned):
+            return model
+    return None
