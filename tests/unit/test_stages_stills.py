@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from reelmesh.node.stages import StageFailed
 from reelmesh.node.stages.encode_image import SIZE, box, fit
+from reelmesh.node.stages.hdr import nits_to_pq
 from reelmesh.node.stages.still_header import shape_of, still_size
 from reelmesh.node.stages.stills import read_still, upright
 
@@ -99,6 +100,20 @@ def test_sixteen_bits_and_grey_are_taken(tmp_path: Path) -> None:
     assert tuple(read_still(stored(tmp_path, coded(".png", deep)))[0, 0]) == (0x12, 0x80, 0xFF)
     grey = np.full((6, 9), 77, np.uint8)
     assert tuple(read_still(stored(tmp_path, coded(".png", grey)))[0, 0]) == (77, 77, 77)
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_an_hdr_picture_keeps_its_tones(tmp_path: Path, transfer: int) -> None:
+    row = nits_to_pq(np.float32([0, 1, 10, 26, 50, 100, 203, 400, 1000]))  # type: ignore[arg-type]
+    deep = np.repeat((row * 65535).astype(np.uint16)[None, :, None], 3, axis=2)
+    png = coded(".png", np.repeat(deep, 8, axis=0))
+    chunk = b"cICP" + bytes([9, transfer, 0, 1])
+    told = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    tones = read_still(stored(tmp_path, png[:33] + told + png[33:]))[4, :, 1].astype(int)
+    assert (np.diff(tones) > 2).all()
+    if transfer == 16:
+        assert 95 < tones[3] < 125
+        assert 210 < tones[6] < 245
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d"})
 # FFmpeg's own VP8 and VP9 decoders leave the alpha plane out.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MOST_PER_S, _LEAD_S = 240, 60
+_MOST_CPU_S = 600.0  # of decoding, for all the pictures of a stretch
 # The container is named, never probed, and no other file may be opened. The size is checked by
 # the decoder itself: it can change in mid-stream, and is not known before.
 _OPTIONS = {
@@ -87,10 +89,13 @@ class Reel:
             StageFailed: "bad_input", also where there are far more pictures than are needed.
         """
         before, last = None, -1.0
+        given_up = time.thread_time() + _MOST_CPU_S
         most = int(_MOST_PER_S * (stop - start + _LEAD_S))
         for number, frame in enumerate(self._decoded(start)):
             if number >= most:
                 raise bad_footage("it has too many pictures, or no key frame near the start")
+            if time.thread_time() > given_up:
+                raise bad_footage(f"decoding it takes more than {_MOST_CPU_S:.0f} s")
             check_size(frame.width, frame.height)
             if frame.is_corrupt:
                 raise bad_footage(f"it is damaged at {max(last, 0):.1f} s")

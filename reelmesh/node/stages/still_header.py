@@ -16,6 +16,19 @@ def shape_of(data: bytes) -> tuple[int, int]:
     return (height, width) if orientation_of(data) >= 5 else (width, height)
 
 
+def colours_of(data: bytes) -> tuple[int, int]:
+    """A PNG's colour primaries and transfer (its cICP chunk, by ITU-T H.273); (1, 13) without."""
+    at = 8
+    while data[:4] == b"\x89PNG" and at + 12 <= len(data):
+        length, name = struct.unpack(">I4s", data[at : at + 8])
+        if name == b"cICP" and length == 4:
+            return data[at + 8], data[at + 9]
+        if name == b"IDAT":
+            break
+        at += 12 + int(length)
+    return 1, 13
+
+
 def still_size(data: bytes) -> tuple[int, int]:
     """Width and height before any turning, within bounds. Raises StageFailed ("bad_input")."""
     width, height = _claimed_size(data)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,23 @@ def limit_growth(limit_mb: int) -> None:
     room = max(limit_mb - status_mb("VmRSS"), 16)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, ((status_mb("VmData") + room) << 20, hard))
+
+
+@contextmanager
+def held_to(more_mb: int) -> Iterator[None]:
+    """Within the block this process may take `more_mb` more than it has now, and no more.
+
+    A stricter limit that holds already stays. Other limits come back at the end.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = (status_mb("VmData") + more_mb) << 20
+    if soft != resource.RLIM_INFINITY:
+        wanted = min(wanted, soft)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def ran_out(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from .wire import Message
 
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
+
+#: Artifact kinds whose bytes come from outside the market, in formats made for anything.
+STRANGE = frozenset({"picture", "footage"})
 
 
 class Runner:
@@ -79,7 +83,8 @@ class Runner:
         inputs = {key: Path(path) for key, path in request["inputs"].items()}
         _check_names(name, params, inputs)
         context = StageContext(self._torch_device, Path(request["workdir"]), on_progress, cancelled)
-        outputs = stage.run(params, inputs, context)
+        with _bounds(name, params):
+            outputs = stage.run(params, inputs, context)
         return {
             "type": "done",
             "outputs": {key: str(path) for key, path in outputs.items()},
@@ -106,6 +111,14 @@ class Runner:
             return _failed("disk_full", "the disk that the worker writes to is full", "free space")
         traceback.print_exception(error, file=sys.stderr)
         return _failed("internal", f"{type(error).__name__}: {error}"[:300])
+
+
+def _bounds(name: str, params: Any) -> AbstractContextManager[None]:
+    """Holds a stage that decodes a stranger's media to the memory that its entry states."""
+    found = entry(name)
+    if STRANGE.isdisjoint(found.inputs.values()):
+        return nullcontext()
+    return memory.held_to(found.memory_mb(params))
 
 
 def _check_names(stage: str, params: Any, inputs: Mapping[str, Path]) -> None:
