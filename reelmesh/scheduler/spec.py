@@ -44,6 +44,7 @@ _HINTS: Mapping[str, str] = {
     "height": "take a multiple of 64 from 256 to 1024, e.g. 512",
     "steps": "take 4 to 50 steps; 20 is usual",
     "guidance": "take 1 to 10; 2 is usual",
+    "quality": "take fixed, draft, auto or high",
     "seed": "take a whole number from 0 to 4294967295",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "version": "this node speaks version 1 of the spec",
@@ -78,6 +79,8 @@ def _number(value: object) -> object:
     return value
 
 
+Quality = Literal["fixed", "draft", "auto", "high"]
+"""How much work goes into a clip; `scheduler.complexity` says what each means."""
 Prompt = Annotated[str, Field(strict=True), AfterValidator(normal_prompt)]
 _Size = Annotated[int, Field(ge=256, le=1024, strict=True), AfterValidator(_size)]
 _Real = BeforeValidator(_number)
@@ -134,8 +137,11 @@ class JobSpec(BaseModel):
 class GeneratedSpec(JobSpec):
     """What the kinds that run a denoise loop say besides."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"quality"})
+
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
     guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 2.0
+    quality: Quality = "fixed"
 
 
 class TextToVideo(GeneratedSpec):

@@ -97,6 +97,20 @@ def test_cancel_stops_before_the_next_step(model: TinyT2V, cond: Tensor) -> None
     assert done == [0, 1]
 
 
+def test_a_loop_that_is_guided_at_first_only_can_be_cut_anywhere(
+    model: TinyT2V, cond: Tensor
+) -> None:
+    z = model.init_latent(4)
+    whole = model.denoise(z, cond, 0, 3, 4, 2.0, guided=2)
+    for cut in (1, 2):
+        part = model.denoise(z, cond, 0, cut, 4, 2.0, guided=2)
+        assert torch.equal(model.denoise(part, cond, cut, 3, 4, 2.0, guided=2), whole)
+    same = model.denoise(z, cond, 0, 2, 4, 2.0)
+    assert torch.equal(model.denoise(z, cond, 0, 2, 4, 2.0, guided=2), same)
+    plain = model.denoise(z, cond, 2, 3, 4, 1.0)
+    assert torch.allclose(model.denoise(z, cond, 2, 3, 4, 9.0, guided=2), plain, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("start", "stop", "steps", "guidance"),
     [(0, 0, 5, 2.0), (3, 2, 5, 2.0), (-1, 2, 5, 2.0), (0, 6, 5, 2.0), (0, 1, 0, 2.0),

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-SPEC_FIELDS = ("seconds", "fps", "steps")
+SPEC_FIELDS = ("seconds", "fps", "steps", "quality")
 """Options that are fields of the spec as they stand."""
 
 P = ParamSpec("P")
@@ -44,6 +44,14 @@ class JobOptions:
     ] = None
     fps: Annotated[int | None, typer.Option(help="Frames a second.", show_default="24")] = None
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="20")] = None
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            help="fixed: every step. auto: as many as the content needs, and cheaper for it. "
+            "draft: the least that will do. high: more steps.",
+            show_default="fixed",
+        ),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(help="The same seed gives the same video.", show_default="drawn"),

@@ -60,6 +60,7 @@ class Skeleton(TinyModelStage):
                 params.stop,
                 params.steps,
                 params.guidance,
+                guided=params.guided,
                 first_frame=first,
                 on_step=on_step,
                 cancelled=ctx.cancelled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reelmesh.scheduler.stages.entry import StageEntry
-from reelmesh.scheduler.stages.skeleton import SkeletonParams
+from reelmesh.scheduler.stages.skeleton import SkeletonParams, step_units
 
 
 class AnimateParams(SkeletonParams):
@@ -27,7 +27,7 @@ ENTRY = StageEntry(
     outputs={"latent": "latent"},
     params=AnimateParams,
     unit="step",
-    units=lambda params: float(params.stop - params.start),
+    units=step_units,
     memory_mb=lambda _: 700,
     bytes_out=lambda _: 64 * 1024,
     model="tiny_t2v",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import ImageToVideo
 from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
@@ -51,14 +52,15 @@ def _clip(spec: ImageToVideo) -> list[Subtask]:
     size = {"width": spec.width, "height": spec.height}
     text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
     picture = build_subtask("encode_image", "encode_image", size, {}, {"image": spec.image})
-    half = spec.steps // 2
-    loop = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
+    loop = loop_params(spec)
+    steps = depth_of(spec).steps
+    half = steps // 2
     given = {"features": text, "frames": picture}
     first = build_subtask("animate-0", "animate", {**loop, "start": 0, "stop": half}, given)
     second = build_subtask(
         "animate-1",
         "animate",
-        {**loop, "start": half, "stop": spec.steps},
+        {**loop, "start": half, "stop": steps},
         {**given, "latent": first},
     )
     small = build_subtask("decode", "decode", {"frames": 16}, {"latent": second})

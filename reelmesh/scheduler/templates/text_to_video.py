@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import GeneratedSpec, JobSpec
 
@@ -37,15 +38,16 @@ def plan(spec: GeneratedSpec, *, chunk_frames: int = CHUNK_FRAMES) -> Plan:
 
 def _clip(spec: GeneratedSpec) -> list[Subtask]:
     text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
-    half = spec.steps // 2
-    loop = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
+    loop = loop_params(spec)
+    steps = depth_of(spec).steps
+    half = steps // 2
     first = build_subtask(
         "skeleton-0", "skeleton", {**loop, "start": 0, "stop": half}, {"features": text}
     )
     second = build_subtask(
         "skeleton-1",
         "skeleton",
-        {**loop, "start": half, "stop": spec.steps},
+        {**loop, "start": half, "stop": steps},
         {"features": text, "latent": first},
     )
     small = build_subtask("decode", "decode", {"frames": 16}, {"latent": second})

@@ -40,7 +40,7 @@ class Cancelled(ReelmeshError):
 class TinyT2V:
     """Text (and optionally a first frame) to 16 frames of 64x64.
 
-    One clip at a time: guidance runs the prompted and the unprompted prediction as one
+    One clip at a time: a guided step runs the prompted and the unprompted prediction as one
     batch of two, always, because the batch size changes the bits of a result.
     """
 
@@ -102,6 +102,7 @@ class TinyT2V:
         stop: int = STEPS,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
+        guided: int = MAX_STEPS,
         first_frame: Tensor | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -115,6 +116,8 @@ class TinyT2V:
             z: float32 [8, 16, 8, 8], from `init_latent` or an earlier range.
             cond: float32 [8, 256], from `condition`.
             guidance: 0..20; 1 is plain, more follows the text harder.
+            guided: the loop's first so many steps have guidance; those after it are plain
+                predictions, at half the work.
             first_frame: uint8 [64, 64, 3] that the clip has to start from.
             on_step: called after each step with (step number, z after it).
             cancelled: asked before each step; true raises Cancelled.
@@ -134,9 +137,10 @@ class TinyT2V:
         for i in range(start, stop):
             if cancelled is not None and cancelled():
                 raise Cancelled(f"stopped before step {i}")
-            t = torch.full((2,), at[i], device=self.device)
-            f = k(torch.stack([z, z]), t, text, first, given)
-            f = f[1] + guidance * (f[0] - f[1])
+            n = 2 if i < guided else 1
+            t = torch.full((n,), at[i], device=self.device)
+            f = k(torch.stack([z] * n), t, text[:n], first[:n], given[:n])
+            f = f[1] + guidance * (f[0] - f[1]) if n == 2 else f[0]
             z = z + (at[i + 1] - at[i]) * velocity(z, t[0], f)
             if on_step is not None:
                 on_step(i, z)
