@@ -33,6 +33,7 @@ class SubmitJobRequest(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     SOURCES_FIELD_NUMBER: builtins.int
+    REUSE_FIELD_NUMBER: builtins.int
     spec_json: builtins.str
     budget: builtins.str
     """wei"""
@@ -44,6 +45,8 @@ class SubmitJobRequest(google.protobuf.message.Message):
     """file stem, e.g. "demo" """
     request_id: builtins.str
     """idempotency: the same id submits once"""
+    reuse: builtins.str
+    """"exact": take in what earlier jobs made; "" or "off": nothing"""
     @property
     def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SourceFile]:
         """one for each source that the spec names"""
@@ -58,8 +61,9 @@ class SubmitJobRequest(google.protobuf.message.Message):
         name: builtins.str = ...,
         request_id: builtins.str = ...,
         sources: collections.abc.Iterable[global___SourceFile] | None = ...,
+        reuse: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["budget", b"budget", "deadline_s", b"deadline_s", "name", b"name", "out_dir", b"out_dir", "request_id", b"request_id", "sources", b"sources", "spec_json", b"spec_json"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["budget", b"budget", "deadline_s", b"deadline_s", "name", b"name", "out_dir", b"out_dir", "request_id", b"request_id", "reuse", b"reuse", "sources", b"sources", "spec_json", b"spec_json"]) -> None: ...
 
 global___SubmitJobRequest = SubmitJobRequest
 
@@ -90,13 +94,18 @@ class SubmitJobReply(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: builtins.int
+    VIDEO_FIELD_NUMBER: builtins.int
     job_id: builtins.str
+    """where `video` is set: of the earlier job that made it"""
+    video: builtins.str
+    """written at once, at no cost: all of it was kept"""
     def __init__(
         self,
         *,
         job_id: builtins.str = ...,
+        video: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["job_id", b"job_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "video", b"video"]) -> None: ...
 
 global___SubmitJobReply = SubmitJobReply
 

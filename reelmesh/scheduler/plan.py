@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -19,8 +20,8 @@ from pydantic import (
 from reelmesh.errors import PeerError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId, DigestField, SubtaskId, SubtaskIdField
-from reelmesh.scheduler.sources import Source
-from reelmesh.scheduler.stages import StageParams, entry, parse_params
+from reelmesh.scheduler.sources import Given
+from reelmesh.scheduler.stages import KINDS, StageParams, entry, parse_params
 from reelmesh.scheduler.strict_json import read_object
 
 MAX_SUBTASKS = 4096
@@ -42,10 +43,20 @@ class InputRef(BaseModel):
     output: _Name
 
 
-class SourceRef(Source):
-    """An input that no subtask makes: the buyer brought it, and the spec names it too."""
+class SourceRef(Given):
+    """An input that no subtask of the plan makes.
+
+    The buyer brought it, and the spec names it too; or an earlier job of the buyer's made it.
+    """
 
     name: _Name
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"no artifact is of kind {kind[:40]!r}")
+        return kind
 
 
 class Subtask(BaseModel):
@@ -130,13 +141,13 @@ def build_subtask(
     stage: str,
     params: Mapping[str, object],
     inputs: Mapping[str, Subtask],
-    sources: Mapping[str, Source] = MappingProxyType({}),
+    sources: Mapping[str, Given] = MappingProxyType({}),
 ) -> Subtask:
     """A subtask with its estimates from the catalogue.
 
     Args:
         inputs: input name → the subtask that makes it; a subtask has one output.
-        sources: input name → what the buyer brought.
+        sources: input name → what is there already.
     """
     stage_entry = entry(stage)
     parsed = parse_params(stage, params)

@@ -109,9 +109,9 @@ def test_a_request_that_cannot_be_taken_says_so(tmp_path: Path, changes: dict[st
         "name": "clip",
         "request_id": "",
     }
-    assert parse_request(config(tmp_path), **good).budget == 10**18
+    assert parse_request(**good).budget == 10**18
     with pytest.raises(UserError) as caught:
-        parse_request(config(tmp_path), **{**good, **changes})
+        parse_request(**{**good, **changes})
     assert "\n" not in caught.value.message
 
 

@@ -50,6 +50,7 @@ class Order:
         out_dir: Absolute folder for the MP4 and the receipt.
         name: File stem of both.
         sources: The spec's source fields, each with its file's absolute path.
+        reuse: "exact" takes in what earlier jobs of this buyer made; "off" does all anew.
     """
 
     spec_json: str
@@ -58,6 +59,18 @@ class Order:
     out_dir: Path
     name: str
     sources: Mapping[str, Path] = field(default_factory=dict)
+    reuse: str = "off"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An order that was taken: the job's id.
+
+    `video` is set where all of it was kept from that earlier job: its path, written at no cost.
+    """
+
+    job_id: str
+    video: str = ""
 
 
 class ControlClient:
@@ -96,7 +109,11 @@ class ControlClient:
         return await self._json(self._stub.Status, control_pb2.StatusRequest())
 
     async def submit(self, order: Order) -> str:
-        """Hand in a job; return its id. A lost answer is asked again without submitting twice."""
+        """Hand in a job; return its id."""
+        return (await self.order(order)).job_id
+
+    async def order(self, order: Order) -> Taken:
+        """Hand in a job. A lost answer is asked again without submitting twice."""
         from reelmesh.proto import control_pb2
 
         request = control_pb2.SubmitJobRequest(
@@ -110,9 +127,10 @@ class ControlClient:
                 control_pb2.SourceFile(name=name, path=str(path))
                 for name, path in order.sources.items()
             ],
+            reuse=order.reuse,
         )
         reply = await self._call(self._stub.SubmitJob, request, _SUBMIT_TIMEOUT_S)
-        return cast("str", reply.job_id)
+        return Taken(str(reply.job_id), str(reply.video))
 
     async def jobs(self, limit: int) -> dict[str, Any]:
         """The newest jobs, at most `limit`."""

@@ -107,7 +107,7 @@ async def _job(request: DemoRequest, root: Path, names: dict[str, str]) -> Outco
     spec = request.spec
     order = Order(spec.canonical().decode(), request.budget, _DEADLINE_S, request.out, NAME)
     socket = root / "coordinator" / "control.sock"
-    job_id = await submitting.submit(socket, order)
+    job_id = (await submitting.submit(socket, order)).job_id
     if not request.as_json:
         print(f"  job {job_id}", flush=True)
     return await submitting.watch(socket, JobView(job_id), names, quiet=request.as_json)

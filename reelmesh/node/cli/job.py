@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,15 @@ from reelmesh.node.cli.home import Home, HomeOption
 from reelmesh.node.cli.options import JobOptions, takes_job_options
 from reelmesh.node.cli.output import JsonFlag, print_json, say_notes, shown_path, table
 
+if TYPE_CHECKING:
+    from reelmesh.node.cli.control import Taken
+
 app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
 
+ReuseOption = Annotated[
+    bool,
+    typer.Option("--reuse/--no-reuse", help="Take in what your earlier jobs made, at no cost."),
+]
 JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
 
 
@@ -28,6 +35,7 @@ def submit(
     out: Annotated[Path, typer.Option(help="Folder for the MP4 and the receipt.")] = Path("out"),
     name: Annotated[str | None, typer.Option(help="File name, without its ending.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
+    reuse: ReuseOption = True,
     home: HomeOption = None,
     node: NodeOption = None,
     as_json: JsonFlag = False,
@@ -55,14 +63,18 @@ def submit(
     folder = out.absolute()
     stem = name or submitting.free_stem(folder, options.prompt)
     written = request.spec.canonical().decode()
-    order = Order(written, wei, limit, folder, stem, request.sources)
+    mode = "exact" if reuse else "off"
+    order = Order(written, wei, limit, folder, stem, request.sources, mode)
     say_notes(request.notes)
-    job_id = asyncio.run(submitting.submit(socket, order))
-    _say_id(job_id, as_json=as_json)
-    if detach:
-        _say_next(job_id)
+    taken = asyncio.run(submitting.submit(socket, order))
+    if taken.video:
+        _say_given_again(taken, as_json=as_json)
         return
-    _watch(socket, JobView(job_id), where, as_json=as_json)
+    _say_id(taken.job_id, as_json=as_json)
+    if detach:
+        _say_next(taken.job_id)
+        return
+    _watch(socket, JobView(taken.job_id), where, as_json=as_json)
 
 
 @app.command()
@@ -159,6 +171,15 @@ def _say_id(job_id: str, *, as_json: bool) -> None:
         print(f'{{"job_id": "{job_id}"}}', flush=True)
     else:
         print(f"job {job_id}", flush=True)
+
+
+def _say_given_again(taken: Taken, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"job_id": taken.job_id, "video": taken.video, "reused": True})
+        return
+    print(f"you have had this very video made before, by job {taken.job_id}")
+    print("nothing was posted, and nothing is paid; --no-reuse has it made anew")
+    print(f"\n  video    {shown_path(Path(taken.video))}")
 
 
 def _say_next(job_id: str) -> None:

@@ -39,6 +39,7 @@ class Lines:
         self._stages: dict[str, str] = {}
         self._handlers: dict[str, Callable[[dict[str, Any]], list[str]]] = {
             "job_posted": self._posted,
+            "reused": self._reused,
             "planned": self._planned,
             "call_published": self._call,
             "bid_received": self._bid,
@@ -78,6 +79,10 @@ class Lines:
         counts = Counter(self._stages.values())
         parts = ", ".join(f"{n} x {stage}" if n > 1 else stage for stage, n in counts.items())
         return [f"plan      {len(self._stages)} subtasks: {parts}"]
+
+    def _reused(self, data: dict[str, Any]) -> list[str]:
+        left_out = [told["subtask"] for told in data["subtasks"]]
+        return [f"reused    {_grouped(left_out)} from your earlier jobs, at no cost"]
 
     def _call(self, data: dict[str, Any]) -> list[str]:
         again = f", round {data['round'] + 1}" if data.get("round") else ""

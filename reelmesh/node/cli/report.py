@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reelmesh.node.cli.lines import Lines
+from reelmesh.node.cli.lines import Lines, short
 from reelmesh.node.cli.money import format_eth
 from reelmesh.node.cli.output import table
 
@@ -17,11 +17,9 @@ def print_report(job: dict[str, Any], names: dict[str, str] | None = None) -> No
         names: Provider address to the name it is shown by.
     """
     lines = Lines(names)
-    table(
-        "Subtasks",
-        ["subtask", "provider", ">price", ">wait", ">run", "state"],
-        [_subtask(told, lines) for told in job.get("subtasks", [])],
-    )
+    rows = [_reused(told) for told in job.get("reused", [])]
+    rows += [_subtask(told, lines) for told in job.get("subtasks", [])]
+    table("Subtasks", ["subtask", "provider", ">price", ">wait", ">run", "state"], rows)
     transactions = job.get("transactions", [])
     if transactions:
         rows = [[t["what"], str(t["tx"]), f"{int(t['gas']):,}"] for t in transactions]
@@ -52,6 +50,12 @@ def _subtask(told: dict[str, Any], lines: Lines) -> list[str]:
     provider = lines.who(told["provider"]) if told.get("provider") else ""
     wait, run = _seconds(told.get("wait_ms")), _seconds(told.get("run_ms"))
     return [told["id"], provider, price, wait, run, f"{told['state']}{again}"]
+
+
+def _reused(told: dict[str, Any]) -> list[str]:
+    made = told.get("job_id")
+    state = f"reused from job {short(made)}" if made else "not needed"
+    return [told["subtask"], "", "nothing", "", "", state]
 
 
 def _seconds(ms: Any) -> str:

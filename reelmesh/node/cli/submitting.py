@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reelmesh.errors import ReelmeshError, UserError
-from reelmesh.node.cli.control import ControlClient, Order
+from reelmesh.node.cli.control import ControlClient, Order, Taken
 from reelmesh.node.cli.jobview import JobView
 from reelmesh.node.cli.live import show_events
 
@@ -71,10 +71,10 @@ def free_stem(folder: Path, prompt: str) -> str:
     return next(name for name in names if not (folder / f"{name}.mp4").exists())
 
 
-async def submit(socket: Path, order: Order) -> str:
-    """Hand in a job; return its id."""
+async def submit(socket: Path, order: Order) -> Taken:
+    """Hand in a job."""
     async with ControlClient(socket) as client:
-        return await client.submit(order)
+        return await client.order(order)
 
 
 async def watch(

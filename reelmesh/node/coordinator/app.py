@@ -35,6 +35,7 @@ from reelmesh.node.rpc.server import WorkServer
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.db import open_database, sqlite_url
 from reelmesh.node.storage.journal import Journal
+from reelmesh.node.storage.reuse_index import ReuseIndex
 from reelmesh.node.wallet.keys import NodeKey
 
 log = structlog.stdlib.get_logger(__name__)
@@ -134,6 +135,7 @@ async def _open(
         network=MarketNetwork(host, key),
         store=ArtifactStore(config.artifacts_url or folder, cache=folder),
         journal=journal,
+        kept=ReuseIndex(journal),
     )
 
 

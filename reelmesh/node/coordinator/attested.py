@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reelmesh.contracts import eip712, merkle
 from reelmesh.node.coordinator.records import JobRecord
-from reelmesh.scheduler.ids import SubtaskId, subtask_key
+from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
 from reelmesh.scheduler.job.state import JobState, SignedAttestation
 
 
@@ -12,9 +12,14 @@ def attestation_of(
     record: JobRecord, name: SubtaskId, signed: SignedAttestation
 ) -> eip712.Attestation:
     """A subtask's attestation in the form that was signed."""
+    return attested(record.job_id, name, signed)
+
+
+def attested(job_id: JobId, name: SubtaskId, signed: SignedAttestation) -> eip712.Attestation:
+    """The same, of a job of which only the id is known."""
     return eip712.Attestation(
-        job_id=record.job_bytes,
-        subtask=subtask_key(record.job_id, name),
+        job_id=bytes.fromhex(job_id[2:]),
+        subtask=subtask_key(job_id, name),
         attempt=signed.attempt,
         inputs_root=bytes.fromhex(signed.inputs_root[2:]),
         outputs_root=bytes.fromhex(signed.outputs_root[2:]),

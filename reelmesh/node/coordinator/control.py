@@ -62,9 +62,8 @@ class ControlService(ControlServicer):
     ) -> control_pb2.SubmitJobReply:
         """Check a request and begin the job."""
 
-        async def submit() -> str:
+        async def submit() -> control_pb2.SubmitJobReply:
             parsed = parse_request(
-                self._config,
                 spec_json=request.spec_json,
                 budget=request.budget,
                 deadline_s=request.deadline_s,
@@ -72,10 +71,12 @@ class ControlService(ControlServicer):
                 name=request.name,
                 request_id=request.request_id,
                 sources=[(source.name, source.path) for source in request.sources],
+                reuse=request.reuse or "off",
             )
-            return await self._jobs.submit(parsed)
+            done = await self._jobs.submit(parsed)
+            return control_pb2.SubmitJobReply(job_id=done.job_id, video=str(done.video or ""))
 
-        return control_pb2.SubmitJobReply(job_id=await _answer(context, submit()))
+        return await _answer(context, submit())
 
     async def ListJobs(  # noqa: N802
         self, request: control_pb2.ListJobsRequest, context: Any

@@ -63,7 +63,7 @@ async def _write_video(job: JobDriver) -> None:
         raise NoResult("the job has no video")
     (output,) = done.outputs.values()
     source = await job.services.store.path(output.sha256)
-    await asyncio.to_thread(_copy, source, job.record.video_path)
+    await asyncio.to_thread(copy_whole, source, job.record.video_path)
 
 
 async def _write_receipt(job: JobDriver, state: JobState) -> None:
@@ -71,7 +71,8 @@ async def _write_receipt(job: JobDriver, state: JobState) -> None:
     await asyncio.to_thread(_write, data, job.record.receipt_path)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that the target is there whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.part")
     shutil.copyfile(source, staging)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from reelmesh.errors import ChainError, UserError
+from reelmesh.node.coordinator.delivering import copy_whole
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
-from reelmesh.node.coordinator.records import JobRecord, created
+from reelmesh.node.coordinator.records import JobRecord, Reused, created
+from reelmesh.node.coordinator.reusing import Cut, cut
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.sources import keep_sources
-from reelmesh.node.coordinator.submitting import Request, limits_for, make_record
+from reelmesh.node.coordinator.submitting import (
+    BadRequest,
+    Request,
+    check_out_dir,
+    first_reserves,
+    limits_for,
+    make_record,
+)
+from reelmesh.node.coordinator.views import reused_facts
 from reelmesh.node.storage.journal import Entry, JobRow
 from reelmesh.scheduler.ids import JobId
 from reelmesh.scheduler.job.choosing import struck_out
@@ -43,6 +55,19 @@ class NameTaken(UserError):
 
 class JobOver(UserError):
     """The job has ended, so that nothing can be changed any more."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission came to.
+
+    Attributes:
+        job_id: The new job; or the earlier one that made the video, where nothing had to be done.
+        video: The file that was written at once, at no cost; None where a job was begun.
+    """
+
+    job_id: JobId
+    video: Path | None = None
 
 
 class Jobs:
@@ -76,9 +101,19 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*(job.stop() for job in self.running.values()))
 
-    async def submit(self, request: Request) -> JobId:
-        """Write a job down and begin it; the same request id gives the same job."""
+    async def submit(self, request: Request) -> Submitted:
+        """Write a job down and begin it; the same request id gives the same job.
+
+        Where the whole video is kept already, it is given again and nothing is posted.
+        """
         services = self._services
+        if (known := await self._known(request)) is not None:
+            return known
+        found = await cut(services, request.plan) if request.reuse != "off" else Cut(request.plan)
+        if found.plan is None:
+            (made,) = found.reused
+            return await self._give_again(request, made)
+        shares = first_reserves(services.config, found.plan, request.budget, request.plan)
         await keep_sources(services.store, request)
         try:
             async with asyncio.timeout(_POSTING_WAIT_S):
@@ -89,17 +124,15 @@ class Jobs:
                 "reelmesh job list shows it; submit again once it is posted",
             ) from None
         try:
-            if request.request_id is not None:
-                known = await services.journal.job_of_request(request.request_id)
-                if known is not None:
-                    services.posting.release()
-                    return JobId(known.job_id)
+            if (known := await self._known(request)) is not None:
+                services.posting.release()
+                return known
             self._check_name(request)
-            record = await make_record(services, request)
+            record = await make_record(services, request, found.plan, found.reused)
             await services.store.put_bytes(request.spec.canonical())
             first = created(
                 record,
-                request.reserves,
+                shares,
                 limits_for(services.config, request.deadline_s),
             )
             row = JobRow(
@@ -114,7 +147,7 @@ class Jobs:
             raise
         # In a task of its own: whoever asked may hang up, but a job that is written down is begun.
         await asyncio.shield(asyncio.create_task(self._begin(row, record, first)))
-        return record.job_id
+        return Submitted(record.job_id)
 
     def _check_name(self, request: Request) -> None:
         """Two jobs must not write one file. Raises NameTaken."""
@@ -141,7 +174,28 @@ class Jobs:
             raise
         self._release_when_posted(job)
         await job.start(resumed=False)
+        if record.reused:
+            job.note("reused", reused_facts(record))
         log.info("job_submitted", job=record.job_id, budget_wei=record.terms.budget)
+
+    async def _known(self, request: Request) -> Submitted | None:
+        if request.request_id is None:
+            return None
+        known = await self._services.journal.job_of_request(request.request_id)
+        return Submitted(JobId(known.job_id)) if known is not None else None
+
+    async def _give_again(self, request: Request, made: Reused) -> Submitted:
+        """Write a video that is kept already. Raises BadRequest, NameTaken, StorageError."""
+        self._check_name(request)
+        target = request.out_dir / f"{request.name}.mp4"
+        await check_out_dir(request.out_dir)
+        try:
+            source = await self._services.store.path(made.output.sha256)
+            await asyncio.to_thread(copy_whole, source, target)
+        except OSError as error:
+            raise BadRequest(f"{target} cannot be written: {error.strerror}") from error
+        log.info("video_given_again", job=made.job_id[:10])
+        return Submitted(made.job_id, target)
 
     async def cancel(self, job_id: JobId, reason: str) -> JobState:
         """End a job: leases are cancelled, vouchers so far paid, the rest refunded."""

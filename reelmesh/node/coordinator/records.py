@@ -9,9 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reelmesh.contracts.eip712 import Domain
 from reelmesh.contracts.terms import Terms
-from reelmesh.scheduler.ids import JobId, SubtaskId, Wei
+from reelmesh.scheduler.ids import ArtifactId, JobId, NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job.events import JobCreated
-from reelmesh.scheduler.job.state import Amount, Hex32, Item, Limits
+from reelmesh.scheduler.job.state import (
+    Amount,
+    Hex32,
+    Item,
+    Limits,
+    OutputRef,
+    SignedAttestation,
+)
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.spec import AnySpec
 
@@ -41,12 +48,41 @@ class TermsRecord(BaseModel):
         return Terms(**{**self.model_dump(), "spec_hash": bytes.fromhex(self.spec_hash[2:])})
 
 
+class Reused(BaseModel):
+    """A result that an earlier job of the same buyer paid for, and the proof of who made it.
+
+    Attributes:
+        subtask: In this job's plan, before what is kept was taken out of it.
+        key: The work key, see `reelmesh.scheduler.reuse`.
+        job_id, made_as: The job in which it was made, and the subtask's name there.
+        inputs: Input name to artifact, as its provider had them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subtask: SubtaskId
+    key: ArtifactId
+    job_id: JobId
+    made_as: SubtaskId
+    provider: NodeAddress
+    inputs: Mapping[str, ArtifactId]
+    outputs: Mapping[str, OutputRef]
+    attestation: SignedAttestation
+
+    @property
+    def output(self) -> OutputRef:
+        """Its one output."""
+        (output,) = self.outputs.values()
+        return output
+
+
 class JobRecord(BaseModel):
     """A job's fixed part.
 
     Attributes:
         out_dir, name: The video is written to `<out_dir>/<name>.mp4`.
         from_block: A block before the job's posting, where looking for its events starts.
+        plan: What had to be done: the template's plan without what was reused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +97,7 @@ class JobRecord(BaseModel):
     out_dir: Path
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     from_block: int = Field(ge=0)
+    reused: tuple[Reused, ...] = ()
 
     @property
     def job_bytes(self) -> bytes:

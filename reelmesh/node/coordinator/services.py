@@ -15,6 +15,7 @@ from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.rpc.server import WorkServer
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.journal import Journal
+from reelmesh.node.storage.reuse_index import ReuseIndex
 from reelmesh.node.wallet.keys import NodeKey
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Services:
     network: MarketNetwork
     store: ArtifactStore
     journal: Journal
+    kept: ReuseIndex
     clock_ms: Callable[[], int] = now_ms
     server: WorkServer = field(init=False)
     posting: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -14,7 +14,7 @@ from reelmesh.contracts import chain
 from reelmesh.errors import UserError
 from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.coordinator.escrow import missing_credit
-from reelmesh.node.coordinator.records import JobRecord, TermsRecord
+from reelmesh.node.coordinator.records import JobRecord, Reused, TermsRecord
 from reelmesh.node.coordinator.services import Services
 from reelmesh.scheduler.cost import REFERENCE, BudgetTooLow, ReferenceRate, least_budget, reserves
 from reelmesh.scheduler.ids import MAX_WEI, JobId, SubtaskId, Wei, ether
@@ -34,6 +34,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
+REUSE = ("off", "exact")
+"""What of earlier jobs a new one may take in."""
+
+
 class BadRequest(UserError):
     """A submission that cannot be taken as it stands; nothing was posted."""
 
@@ -44,12 +48,16 @@ class NotEnoughCoins(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """A submission whose form is right."""
+    """A submission whose form is right.
+
+    Attributes:
+        plan: Of the template; `reuse` says whether what is kept is taken out of it.
+    """
 
     spec: JobSpec
     plan: Plan
     budget: Wei
-    reserves: Mapping[SubtaskId, Wei]
+    reuse: str
     deadline_s: int
     out_dir: Path
     name: str
@@ -58,7 +66,6 @@ class Request:
 
 
 def parse_request(
-    config: CoordinatorConfig,
     *,
     spec_json: str,
     budget: str,
@@ -67,8 +74,9 @@ def parse_request(
     name: str,
     request_id: str,
     sources: Sequence[tuple[str, str]] = (),
+    reuse: str = "off",
 ) -> Request:
-    """Check all that can be checked without the chain. Raises UserError."""
+    """Check all that can be checked without the chain and what is kept. Raises UserError."""
     spec = parse_spec(spec_json)
     plan = make_plan(spec)
     amount = _amount(budget)
@@ -83,13 +91,15 @@ def parse_request(
             "the output's name has characters that a file name should not have",
             "use letters, digits, dots, dashes and underscores",
         )
+    if reuse not in REUSE:
+        raise BadRequest(f"reuse {reuse[:20]!r} is not known", f"it is one of {', '.join(REUSE)}")
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise BadRequest("the request id has characters that it should not have")
     return Request(
         spec=spec,
         plan=plan,
         budget=amount,
-        reserves=first_reserves(config, plan, amount),
+        reuse=reuse,
         deadline_s=deadline_s,
         out_dir=Path(out_dir),
         name=name,
@@ -108,13 +118,22 @@ def _source_files(spec: JobSpec, sources: Sequence[tuple[str, str]]) -> dict[str
     return files
 
 
-def first_reserves(config: CoordinatorConfig, plan: Plan, budget: Wei) -> dict[SubtaskId, Wei]:
-    """The most paid for each subtask at first. Raises BudgetTooLow, which names the least."""
+def first_reserves(
+    config: CoordinatorConfig, plan: Plan, budget: Wei, whole: Plan | None = None
+) -> dict[SubtaskId, Wei]:
+    """The most paid for each subtask at first. Raises BudgetTooLow, which names the least.
+
+    whole: the plan before what is kept was taken out of it. The budget was offered for all of that:
+    what is left is not paid better because the rest costs nothing.
+    """
     rates = reference_rates(config)
     least = least_budget(plan, rates)
     if budget < least:
         raise BudgetTooLow(budget, least)
-    return reserves(plan, Wei(max(least, budget // RESERVE_PARTS)), rates)
+    share = budget // RESERVE_PARTS
+    if whole is not None:
+        share = share * least // least_budget(whole, rates)
+    return reserves(plan, Wei(max(least, share)), rates)
 
 
 def reference_rates(config: CoordinatorConfig) -> dict[str, ReferenceRate]:
@@ -136,13 +155,15 @@ def limits_for(config: CoordinatorConfig, deadline_s: int) -> Limits:
     )
 
 
-async def make_record(services: Services, request: Request) -> JobRecord:
+async def make_record(
+    services: Services, request: Request, plan: Plan, reused: tuple[Reused, ...] = ()
+) -> JobRecord:
     """The job as it will be posted next. Raises BadRequest, NotEnoughCoins, ChainError.
 
     The caller holds `services.posting` until the posting is decided.
     """
     await _check_coins(services, request.budget)
-    await asyncio.to_thread(_check_out_dir, request.out_dir)
+    await check_out_dir(request.out_dir)
     created_ms = services.clock_ms()
     terms = await services.market.plan_post(
         bytes.fromhex(request.spec.spec_hash()),
@@ -158,15 +179,20 @@ async def make_record(services: Services, request: Request) -> JobRecord:
         market=services.domain.market,
         terms=TermsRecord.of(terms),
         spec=request.spec,
-        plan=request.plan,
+        plan=plan,
+        reused=reused,
         out_dir=request.out_dir,
         name=request.name,
         from_block=await _block_now(services),
     )
 
 
-def _check_out_dir(folder: Path) -> None:
+async def check_out_dir(folder: Path) -> None:
     """Raises BadRequest where a result could not be written: that must not show after the work."""
+    await asyncio.to_thread(_check_out_dir, folder)
+
+
+def _check_out_dir(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

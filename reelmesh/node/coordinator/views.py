@@ -8,6 +8,7 @@ from reelmesh.node.coordinator.feed import done_facts
 from reelmesh.node.coordinator.records import JobRecord
 from reelmesh.scheduler.ids import SubtaskId
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase, Subtask, SubtaskStatus
+from reelmesh.scheduler.templates import make_plan
 
 _MOST_LOSSES = 500
 
@@ -49,6 +50,7 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
             }
             for subtask in record.plan.subtasks
         ],
+        "reused": reused_facts(record)["subtasks"],
         "subtasks": [_subtask(name, subtask) for name, subtask in state.subtasks.items()],
         "providers": [
             {
@@ -93,6 +95,19 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
         "paid_in_all": str(state.ledger.paid),
         "receipt": state.receipt,
         "error": _error(state),
+    }
+
+
+def reused_facts(record: JobRecord) -> dict[str, Any]:
+    """What was taken in from earlier jobs, and what was left out since only that needed it."""
+    planned = {subtask.id for subtask in record.plan.subtasks}
+    made = {one.subtask: one.job_id for one in record.reused}
+    every = make_plan(record.spec).subtasks if made else ()
+    left_out = [s for s in every if s.id not in planned]
+    return {
+        "subtasks": [
+            {"subtask": s.id, "stage": s.stage, "job_id": made.get(s.id)} for s in left_out
+        ]
     }
 
 

@@ -12,6 +12,7 @@ from reelmesh.node.coordinator.deliveries import begin_delivery, lease_of
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.inputs import input_artifacts
 from reelmesh.node.coordinator.progress import ProgressDesk
+from reelmesh.node.coordinator.reusing import remember
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.vouchers import signed_voucher
 from reelmesh.node.rpc.errors import CoordinatorStorage, NoSuchThing, PermissionDenied
@@ -112,6 +113,7 @@ class WorkDesk:
         await job.feed(event)
         if not self._is_kept(job, address, name, request.attestation):
             return work_pb2.AttestReply(accepted=False, reason="stale_lease")
+        await remember(job, name, self._jobs)
         return work_pb2.AttestReply(accepted=True, voucher=signed_voucher(job, address))
 
     async def fail(self, provider: str, request: work_pb2.FailRequest) -> None:

@@ -43,6 +43,8 @@ def build_receipt(record: JobRecord, state: JobState, key: NodeKey) -> bytes:
         "transactions": [tx.model_dump(mode="json") for tx in state.transactions],
         "video": _video(record, state),
     }
+    if record.reused:
+        document["reused"] = [one.model_dump(mode="json") for one in record.reused]
     document["sections"] = section_digests(document)
     signature = key.sign_digest(bytes(keccak(signed_bytes(document))))
     document["signature"] = "0x" + signature.hex()

@@ -93,6 +93,24 @@ class Work(_Part):
     attestation: Attestation
 
 
+class ReusedWork(_Part):
+    """A result that an earlier job of the buyer's paid for, taken in at no cost.
+
+    Attributes:
+        subtask, key: Of this job's template, with its work key.
+        job_id, made_as: The job that it was made in, and the subtask's name there.
+    """
+
+    subtask: str
+    key: Sha256
+    job_id: Hash
+    made_as: str
+    provider: Address
+    inputs: dict[str, Sha256]
+    outputs: dict[str, Artifact]
+    attestation: Attestation
+
+
 class Payment(_Part):
     """One provider's whole pay, the coordinator's voucher over it, and the provider's consent."""
 
@@ -123,6 +141,7 @@ class Receipt(_Part):
     """The whole document.
 
     Attributes:
+        reused: Left out where nothing is.
         first_block: Looking for the job's events begins at this block.
         sections: Name of each other field to the sha256 of its canonical form, so that a change is
             found where it was made.
@@ -142,6 +161,7 @@ class Receipt(_Part):
     plan: dict[str, object]
     plan_hash: Sha256
     awards: Awards | None
+    reused: tuple[ReusedWork, ...] = ()
     work: tuple[Work, ...]
     attestations_root: Hash
     audits: tuple[()]

@@ -10,6 +10,7 @@ from eth_utils.crypto import keccak
 from reelmesh.contracts import eip712
 from reelmesh.contracts.eip712 import BadSignature, Domain
 from reelmesh.contracts.terms import Terms
+from reelmesh.node.receipt import reused
 from reelmesh.node.receipt.model import UNSIGNED, Receipt, section_digests, signed_bytes, wei
 from reelmesh.node.receipt.report import Check, holds, same
 from reelmesh.scheduler.plan import parse_plan
@@ -49,21 +50,25 @@ def check(document: dict[str, Any], receipt: Receipt) -> Iterator[Check]:
     yield same("plan.spec", plan.spec_hash, spec.spec_hash(), "the plan is made for this spec")
     yield same("plan.hash", receipt.plan_hash, plan.plan_hash(), "the plan has this hash")
     brought = {source.sha256 for source in spec.sources().values()}
+    kept = {output.sha256 for one in receipt.reused for output in one.outputs.values()}
     used = {source.sha256 for subtask in plan.subtasks for source in subtask.sources}
+    also = f", and {len(kept)} results of earlier jobs" if kept else ""
     yield holds(
         "plan.sources",
-        used <= brought,
-        f"it takes nothing from outside but the {len(brought)} sources that the spec names",
+        used <= brought | kept,
+        f"it takes nothing from outside but the {len(brought)} sources that the spec names{also}",
         "it takes something that the spec does not name",
     )
-    same_plan = make_plan(spec).plan_hash() == plan.plan_hash()
+    template = make_plan(spec)
+    follows = reused.left_of(template, receipt).plan_hash() == plan.plan_hash()
     yield Check(
         "plan.template",
-        True if same_plan else None,
-        "the plan follows from the spec"
-        if same_plan
+        True if follows else None,
+        "the plan follows from the spec" + (", less what was reused" if kept else "")
+        if follows
         else "not checked: another release of the template makes another plan for this spec",
     )
+    yield from reused.check(receipt, domain, template if follows else None)
 
 
 def terms_of(receipt: Receipt) -> Terms:

@@ -75,7 +75,7 @@ class Journal:
             "ended": row.ended,
             "record": row.record,
         }
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await connection.execute(insert(JOBS).values(**values))
             await _add(connection, EVENTS, row.job_id, [first])
 
@@ -83,7 +83,7 @@ class Journal:
         self, job_id: str, event: Entry, feed: Sequence[Entry], *, ended: bool = False
     ) -> None:
         """Write one event with what it shows to watchers, all or nothing, through to the disk."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await _add(connection, EVENTS, job_id, [event])
             await _add(connection, FEED, job_id, feed)
             if ended:
@@ -93,7 +93,7 @@ class Journal:
 
     async def add_feed(self, job_id: str, feed: Sequence[Entry]) -> None:
         """Write what is shown to watchers and decides nothing, such as progress."""
-        async with self._writing() as connection:
+        async with self.writing() as connection:
             await _add(connection, FEED, job_id, feed)
 
     async def job(self, job_id: str) -> JobRow | None:
@@ -132,7 +132,7 @@ class Journal:
             return int((await connection.execute(query)).scalar() or 0)
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One write transaction, alone; database errors come out as ours."""
         async with self._lock:
             try:
@@ -140,6 +140,15 @@ class Journal:
                     yield connection
             except DBAPIError as error:
                 raise _typed(error) from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with; database errors come out as ours."""
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _typed(error) from error
 
     async def _jobs(self, query: Any) -> list[JobRow]:
         async with self._engine.connect() as connection:

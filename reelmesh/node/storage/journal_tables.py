@@ -38,3 +38,15 @@ FEED = Table(
     Column("body", Text, nullable=False),
 )
 """What watchers are shown, in order; it tells of events and of progress between them."""
+
+KEPT = Table(
+    "kept_results",
+    METADATA,
+    Column("space", String(160), primary_key=True),
+    Column("work_key", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("used_ms", BigInteger, nullable=False, index=True),
+)
+"""Results that later jobs may take in; see `reuse_index`."""
