@@ -208,6 +208,8 @@ async def measure(size: int, pairs: int, chunk: int) -> dict[str, Any]:
                 header = work_pb2.DeliverHeader(
                     job_id=JOB, subtask="x", lease_token=bytes(16), outputs=[ref]
                 )
+                # Or the machine would pay for ever more page cache, on one side only.
+                discard_objects(Path(folder) / "store")
                 one = await send_bare(WorkStub(channel), file, chunk)
                 other = await send_ours(client, file, header, parties, chunk)
                 if number:  # the first pair opens connections and files
@@ -219,6 +221,12 @@ async def measure(size: int, pairs: int, chunk: int) -> dict[str, Any]:
             receiver.stdin.close()
             await receiver.wait()
     return {"stream_ratio": report(plain, ours, size, chunk)}
+
+
+def discard_objects(store: Path) -> None:
+    for kept in (store / "objects").rglob("*"):
+        if kept.is_file():
+            kept.unlink()
 
 
 def report(plain: list[float], ours: list[float], size: int, chunk: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reelmesh.errors import PeerError
 from reelmesh.node.rpc.certs import BadCertificate, make_certificate, verify_certificate
 from reelmesh.node.rpc.delivery import DeliverySink, delivered_share
+from reelmesh.node.rpc.frames import Chunk
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.wallet.keys import NodeKey
 from reelmesh.proto import work_pb2
@@ -70,7 +71,7 @@ async def deliver(folder: Path, datas: list[bytes], sent: list[tuple[int, int, b
     )
     try:
         for output, offset, data in sent:
-            await sink.accept(work_pb2.OutputChunk(output=output, offset=offset, data=data))
+            await sink.accept(Chunk(output, offset, data))
         await sink.finish()
     except PeerError:
         await sink.abort("refused")

@@ -11,6 +11,7 @@ from rpc_world import JOB, PRICE, TOKEN, World, header_for, open_world, sha
 
 from reelmesh.node.rpc import client as client_module
 from reelmesh.node.rpc.errors import Refused
+from reelmesh.node.rpc.frames import Chunk
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, RpcLimits
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.artifacts_writer import (
@@ -80,9 +81,9 @@ async def test_a_sender_never_runs_further_ahead_than_its_window(world: World) -
         sent = 0
         real_send = client._send
 
-        async def counting_send(call: object, message: work_pb2.DeliverRequest) -> None:
+        async def counting_send(call: object, message: work_pb2.DeliverRequest | Chunk) -> None:
             nonlocal sent
-            sent += len(message.chunk.data)
+            sent += len(message.data) if isinstance(message, Chunk) else 0
             await real_send(call, message)  # type: ignore[arg-type]
 
         async def on_reply(reply: work_pb2.DeliverReply) -> None:

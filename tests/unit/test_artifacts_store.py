@@ -195,3 +195,41 @@ async def test_trimming_takes_the_oldest_and_leaves_the_young(store: ArtifactSto
     await store.trim(keep_bytes=0, keep_ms=60_000)
     assert await store.has(young)
     assert not await store.has(names[3])
+
+
+async def test_large_pieces_are_kept_in_order(store: ArtifactStore) -> None:
+    pieces = [bytes([n]) * size for n, size in enumerate([1 << 20, 10, 300_000, 1, 1 << 20] * 3)]
+    async with store.writer(expected=hashlib.sha256(b"".join(pieces)).hexdigest()) as writer:
+        for piece in pieces:
+            await writer.write(memoryview(piece))
+    assert b"".join([piece async for piece in store.read(writer.artifact_id)]) == b"".join(pieces)
+
+
+async def test_what_fails_beside_is_raised_and_nothing_is_kept(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = store.writer()
+    await writer.write(b"x")
+    monkeypatch.setattr(writer, "_put", no_space)
+    with pytest.raises(StorageFull, match="full"):
+        for _ in range(20):
+            await writer.write(bytes(1 << 20))
+    writer.discard()
+    assert not list((store.root / "incoming").iterdir())
+
+
+async def test_pieces_behind_a_failed_one_fail_the_commit(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = store.writer()
+    monkeypatch.setattr(writer, "_put", no_space)
+    await writer.write(bytes(1 << 20))
+    with pytest.raises(StorageFull, match="full"):
+        await writer.commit()
+    assert not writer.artifact_id

@@ -27,6 +27,7 @@ from reelmesh.node.rpc.certs import (
     verify_certificate,
 )
 from reelmesh.node.rpc.errors import Malformed, Unreachable, from_rpc_error
+from reelmesh.node.rpc.frames import DELIVER, write_request
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES, RpcLimits
 from reelmesh.node.rpc.sending import Output, read_chunks
 from reelmesh.node.storage.artifacts import ArtifactStore
@@ -103,6 +104,11 @@ class WorkClient:
         )
         self._channel = grpc.aio.secure_channel(target, credentials, _options(coordinator))
         self._stub = cast("WorkAsyncStub", WorkStub(self._channel))
+        self._deliver = self._channel.stream_stream(
+            DELIVER,
+            request_serializer=write_request,
+            response_deserializer=work_pb2.DeliverReply.FromString,
+        )
 
     async def close(self) -> None:
         """Drop the connection; open calls end."""
@@ -198,7 +204,7 @@ class WorkClient:
             Output(index, path, ref.size)
             for index, (path, ref) in enumerate(zip(outputs, header.outputs, strict=True))
         ]
-        call = self._stub.Deliver(timeout=self.limits.stream_s)
+        call = self._deliver(timeout=self.limits.stream_s)
         try:
             await self._send(call, work_pb2.DeliverRequest(header=header))
             ahead = 0

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from reelmesh.node.rpc.errors import Malformed, TooMuch, WrongBytes
+from reelmesh.node.rpc.frames import Chunk
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, MAX_OUTPUTS
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.artifacts_writer import ArtifactWriter, WrongHash
@@ -81,9 +82,9 @@ class DeliverySink:
         self._done = 0
         self._writer = self._open_writer()
 
-    async def accept(self, chunk: work_pb2.OutputChunk) -> work_pb2.DeliverReply:
+    async def accept(self, chunk: Chunk) -> work_pb2.DeliverReply:
         """Store the next chunk; raises Malformed, TooMuch or WrongBytes."""
-        data = chunk.data  # once: protobuf copies the bytes at each access
+        data = chunk.data
         self._check(chunk.output, chunk.offset, len(data))
         await self._writer.write(data)
         if self._writer.size == self._outputs[self._done].size:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from reelmesh.node.rpc.frames import Chunk
 from reelmesh.proto import work_pb2
 
 InputReader = Callable[[int], AsyncIterator[bytes]]
@@ -20,7 +21,7 @@ InputReader = Callable[[int], AsyncIterator[bytes]]
 class Delivery(Protocol):
     """One result on its way in. Calls come one at a time; exactly one of finish/abort ends it."""
 
-    async def accept(self, chunk: work_pb2.OutputChunk) -> work_pb2.DeliverReply:
+    async def accept(self, chunk: Chunk) -> work_pb2.DeliverReply:
         """Take the next chunk; answer how many bytes are accepted, with a raised voucher."""
 
     async def finish(self) -> work_pb2.DeliverReply:

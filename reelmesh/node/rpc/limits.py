@@ -42,5 +42,5 @@ class RpcLimits:
     grace_s: float = 20.0
     calls_per_peer: int = 64
     calls_in_all: int = 1024
-    window: int = 4
+    window: int = 2
     retry_s: float = 30.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelmesh.errors import StorageError
-from reelmesh.proto import work_pb2
+from reelmesh.node.rpc.frames import Chunk
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,14 @@ class Output:
     size: int
 
 
-def read_chunks(outputs: Sequence[Output], chunk_bytes: int) -> Iterator[work_pb2.DeliverRequest]:
+def read_chunks(outputs: Sequence[Output], chunk_bytes: int) -> Iterator[Chunk]:
     """Every output's chunks in order; raises StorageError when a file is not of its size."""
     for output in outputs:
         offset = 0
         with output.path.open("rb") as file:
             # Not in a thread: these bytes were hashed a moment ago and are still in memory.
             while data := file.read(chunk_bytes):
-                request = work_pb2.DeliverRequest()
-                request.chunk.output, request.chunk.offset = output.index, offset
-                request.chunk.data = data
-                yield request
+                yield Chunk(output.index, offset, data)
                 offset += len(data)
         if offset != output.size:
             raise StorageError(f"{output.path.name} changed while it was sent")

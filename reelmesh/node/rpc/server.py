@@ -14,6 +14,7 @@ import grpc
 from reelmesh.errors import UserError
 from reelmesh.node.rpc.certs import CertificateSigner, NodeCertificate, make_certificate
 from reelmesh.node.rpc.certstore import load_or_make
+from reelmesh.node.rpc.frames import take_frames
 from reelmesh.node.rpc.handler import WorkHandler
 from reelmesh.node.rpc.limits import MAX_MESSAGE_BYTES, RpcLimits
 from reelmesh.node.rpc.peers import AllowedPeers
@@ -93,6 +94,7 @@ class WorkServer:
             maximum_concurrent_rpcs=self._limits.calls_in_all, options=_options()
         )
         add_WorkServicer_to_server(self._service, self._server)
+        take_frames(self._server, self._service)
         credentials = grpc.dynamic_ssl_server_credentials(
             self._configuration(),
             self._changed_configuration,  # type: ignore[arg-type]  # None is allowed

@@ -9,13 +9,14 @@ import errno
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import grpc
 
 from reelmesh.errors import PeerError, StorageError
 from reelmesh.node.logging import get_logger
 from reelmesh.node.rpc.errors import CoordinatorStorage, Malformed, Refused, TooSlow, details_of
+from reelmesh.node.rpc.frames import Chunk
 from reelmesh.node.rpc.handler import Delivery, WorkHandler
 from reelmesh.node.rpc.limits import MAX_CHUNK_BYTES, MAX_LEASE_WAIT_MS, RpcLimits
 from reelmesh.node.rpc.peers import AllowedPeers
@@ -98,11 +99,11 @@ class WorkService(WorkServicer):
                     offset += len(piece)
 
     async def Deliver(  # type: ignore[override]
-        self, _requests: AsyncIterator[work_pb2.DeliverRequest], context: Context
+        self, _requests: AsyncIterator[work_pb2.DeliverRequest | Chunk], context: Context
     ) -> None:
         async with self._call(context, self._limits.stream_s) as provider:
             first = await self._next(context, self._limits.chunk_s)
-            if first is None or first.WhichOneof("what") != "header":
+            if not _is_header(first):
                 raise Malformed("a delivery begins with its header")
             _check_job(first.header.job_id)
             _check_token(first.header.lease_token)
@@ -121,14 +122,14 @@ class WorkService(WorkServicer):
             request = await self._next(context, self._limits.chunk_s)
             if request is None:
                 return
-            if request.WhichOneof("what") != "chunk":
+            if not isinstance(request, Chunk):
                 raise Malformed("only chunks follow a delivery's header")
             # only waiting for the sender counts, not our own disk
             waited_s += time.monotonic() - asked
             too_few = accepted < waited_s * self._limits.min_bytes_per_s
             if waited_s > self._limits.grace_s and too_few:
                 raise TooSlow(f"{accepted} bytes in {waited_s:.0f} s are too few")
-            reply = await delivery.accept(request.chunk)
+            reply = await delivery.accept(request)
             accepted = reply.accepted_bytes
             await context.write(reply)
 
@@ -177,6 +178,10 @@ class WorkService(WorkServicer):
 def _peer_pem(context: Context) -> bytes | None:
     found: Iterable[bytes] = context.auth_context().get(_PEER_KEY, ())
     return next(iter(found), None)
+
+
+def _is_header(message: object) -> TypeGuard[work_pb2.DeliverRequest]:
+    return isinstance(message, work_pb2.DeliverRequest) and message.HasField("header")
 
 
 def _pieces(data: bytes) -> Iterable[bytes]:

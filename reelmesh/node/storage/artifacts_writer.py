@@ -7,6 +7,7 @@ import contextlib
 import errno
 import hashlib
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from reelmesh.errors import PeerError, StorageError
 
 # The disk begins with what is there while more arrives, so that the last sync is short.
 _SYNC_EVERY_BYTES = 16 << 20
+_INLINE_BYTES = 128 << 10
+_PIECES_BEHIND = 4
 
 Keep = Callable[[Path, str], Awaitable[None]]
 
@@ -35,10 +38,10 @@ class StorageFull(StorageError):
 class ArtifactWriter:
     """Takes bytes in order; `commit` (or leaving `async with` cleanly) keeps them.
 
-    Give it pieces of about a megabyte: each is hashed and written to the system's memory at once,
-    in a millisecond, which is less than handing it to a thread and back costs. The slow part, the
-    sync to disk, runs in a thread beside it; what goes wrong there is raised by a later `write` or
-    by `commit`, so nothing is kept that was not written.
+    Large pieces are hashed and written by a thread while more arrive, a few megabytes behind at
+    most, and synced to disk by another now and then. Small ones take less time than the way to a
+    thread and back. What goes wrong beside is raised by a later `write` or by `commit`, so nothing
+    is kept that was not written.
 
     Attributes:
         size: Bytes taken so far.
@@ -52,32 +55,40 @@ class ArtifactWriter:
         self._keep = keep
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
+        self._waiting: deque[bytes | memoryview] = deque()
+        self._writing: asyncio.Future[None] | None = None
         self._syncing: asyncio.Future[None] | None = None
+        self._failure: OSError | None = None
         self._unsynced = 0
         self.size = 0
         self.artifact_id = ""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Append; raises TooManyBytes past the bound, StorageFull when the disk is."""
         if self.artifact_id:
             raise ValueError("this artifact is committed")
         if self.size + len(data) > self._max_bytes:
             raise TooManyBytes(f"an artifact grew past its {self._max_bytes} bytes")
         with _as_storage_error():
+            self._check_whole()
             file = self._open()
             await self._sync_now_and_then(file)
-            self._hash.update(data)
-            file.write(data)
+            if len(data) < _INLINE_BYTES and self._writing is None:
+                self._put(file, data)
+            else:
+                await self._hand_over(file, data)
         self.size += len(data)
         self._unsynced += len(data)
 
     async def commit(self) -> str:
         """Check the hash and make the object visible; returns its name. Raises WrongHash."""
-        found = self._hash.hexdigest()
-        if self._expected is not None and found != self._expected:
-            self.discard()
-            raise WrongHash(f"expected an artifact {self._expected[:12]}…, got {found[:12]}…")
         with _as_storage_error():
+            self._check_whole()
+            await self._written()
+            found = self._hash.hexdigest()
+            if self._expected is not None and found != self._expected:
+                self.discard()
+                raise WrongHash(f"expected an artifact {self._expected[:12]}…, got {found[:12]}…")
             await self._synced()
             await asyncio.to_thread(self._finish, self._open())
         await self._keep(self._staging, found)
@@ -86,9 +97,11 @@ class ArtifactWriter:
 
     def discard(self) -> None:
         """Drop what was written; does nothing after a commit."""
-        if self._syncing is not None:
-            self._syncing.add_done_callback(_forget)
-            self._syncing = None
+        self._waiting.clear()
+        for beside in (self._writing, self._syncing):
+            if beside is not None:
+                beside.add_done_callback(_forget)
+        self._writing = self._syncing = None
         if self._file is not None:
             with contextlib.suppress(OSError):  # a buffer that does not fit the disk any more
                 self._file.close()
@@ -112,6 +125,48 @@ class ArtifactWriter:
                 raise
         elif kind is not None:
             self.discard()
+
+    def _put(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        self._hash.update(data)
+        try:
+            file.write(data)
+        except OSError as error:  # there is a hole now: nothing that comes later may close it
+            self._failure = error
+            raise
+
+    def _check_whole(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _hand_over(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        """Leave a piece to the writing thread; wait where it is too far behind."""
+        self._waiting.append(data)
+        if self._writing is not None and self._writing.done():
+            await self._ended()
+        if self._writing is None:
+            self._begin(file)
+        if len(self._waiting) > _PIECES_BEHIND:
+            await self._ended()
+
+    def _begin(self, file: BinaryIO) -> None:
+        self._writing = asyncio.ensure_future(asyncio.to_thread(self._drain, file))
+
+    def _drain(self, file: BinaryIO) -> None:
+        while self._waiting:  # only this thread takes from it
+            self._put(file, self._waiting.popleft())
+
+    async def _ended(self) -> None:
+        """Wait for the writing thread, if there is one; raises what went wrong in it."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None
+
+    async def _written(self) -> None:
+        """Wait until every piece taken so far is hashed and written."""
+        await self._ended()
+        if self._waiting:  # they came while the thread was ending
+            self._begin(self._open())
+            await self._ended()
 
     async def _sync_now_and_then(self, file: BinaryIO) -> None:
         under_way = self._syncing is not None and not self._syncing.done()
