@@ -55,6 +55,7 @@ bench: setup ## Measure; writes build/bench.json and docs/benchmarks.md
 eval: setup ## Score the embedded model on held-out captions and on pictures
 	$(BIN)/python scripts/eval_tiny_t2v.py
 	$(BIN)/python scripts/eval_image_to_video.py
+	$(BIN)/python scripts/eval_depth.py
 
 clean: ## Remove what was built, keep what was installed
 	rm -rf build out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,156 @@
+"""Scores each quality on simple prompts: python scripts/eval_depth.py [--json] [--captions 64]
+
+Held-out captions of one thing that moves are planned at quality fixed, auto and draft, and their
+denoise loops are run as those plans say, from the same seeds, on one thread. Printed for each: the
+thread's seconds in the loop, and what the probe reads, by attribute. Then one default job (4 s at
+512x512) is run whole, to say what the loop is of all. Exits 1 when auto takes more than 1/1.5 of
+fixed's compute, or reads worse than fixed by more than one clip in any attribute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reelmesh.node.stages import tiny_t2v
+from reelmesh.node.stages.local import run_plan_locally
+from reelmesh.node.stages.tiny_t2v.world import all_scenes
+from reelmesh.scheduler.plan import Plan
+from reelmesh.scheduler.spec import TextToVideo
+from reelmesh.scheduler.stages.skeleton import SkeletonParams
+from reelmesh.scheduler.templates import make_plan
+from scripts.train_tiny_t2v.captions import canonical
+from scripts.train_tiny_t2v.probe import Probe
+from scripts.train_tiny_t2v.render import scene_indices
+from scripts.train_tiny_t2v.scores import score
+
+QUALITIES = ("fixed", "auto", "draft")
+LEAST_RATIO = 1.5
+SEED = 2026
+
+
+def captions(count: int) -> tuple[list[str], Tensor]:
+    """Captions that training never saw, and their scenes as table positions [count, 5]."""
+    held = [scene for scene in all_scenes() if scene.held_out()]
+    scenes = random.Random(SEED).sample(held, count)
+    return [canonical(scene) for scene in scenes], scene_indices(scenes)
+
+
+def plan_for(prompt: str, seed: int, quality: str) -> Plan:
+    """The plan of a default job."""
+    fields = {"prompt": prompt, "seed": seed, "quality": quality}
+    return make_plan(TextToVideo.model_validate(fields))
+
+
+def denoise(model: Any, prompt: str, plan: Plan) -> tuple[Tensor, float]:
+    """A plan's denoise loop: (frames uint8 [16, 3, 64, 64], the thread's seconds in the loop)."""
+    cond = model.condition(tiny_t2v.text_features(prompt, model.device))
+    z, seconds = None, 0.0
+    for task in plan.subtasks:
+        if task.stage != "skeleton":
+            continue
+        p = task.parsed_params()
+        assert isinstance(p, SkeletonParams)
+        z = model.init_latent(p.seed) if z is None else z
+        began = time.process_time()
+        z = model.denoise(z, cond, p.start, p.stop, p.steps, p.guidance, guided=p.guided)
+        seconds += time.process_time() - began
+    return model.decode(z).permute(0, 3, 1, 2), seconds
+
+
+def compare(count: int, qualities: Sequence[str] = QUALITIES) -> dict[str, dict[str, Any]]:
+    """For each quality: seconds of the loop a clip, and the shares that the probe reads right."""
+    torch.set_num_threads(1)
+    model, probe = tiny_t2v.load("cpu"), Probe.shipped()
+    prompts, index = captions(count)
+    clips: dict[str, list[Tensor]] = {quality: [] for quality in qualities}
+    seconds: Counter[str] = Counter()
+    for i, prompt in enumerate(prompts):  # in turns: a machine's mood is shared by all
+        for quality in qualities:
+            clip, took = denoise(model, prompt, plan_for(prompt, i, quality))
+            clips[quality].append(clip)
+            seconds[quality] += took
+    return {
+        quality: {
+            "cpu_s_per_clip": round(seconds[quality] / count, 4),
+            "scores": score(probe.read(torch.stack(clips[quality])), index),
+        }
+        for quality in qualities
+    }
+
+
+def whole_job(quality: str = "fixed") -> dict[str, float]:
+    """Seconds of one thread in each stage of one default job, run as its plan says."""
+    plan = plan_for("a small green square moving up over a black background", 1, quality)
+    stage_of = {task.id: task.stage for task in plan.subtasks}
+    spent: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        last = [time.process_time()]
+
+        def on_progress(subtask: str, _fraction: float, _note: str) -> None:
+            now = time.process_time()
+            spent[stage_of[subtask]] += now - last[0]
+            last[0] = now
+
+        run_plan_locally(plan, Path(folder), on_progress=on_progress)
+    return {stage: round(seconds, 3) for stage, seconds in spent.items()}
+
+
+def judge(found: dict[str, dict[str, Any]], count: int) -> list[str]:
+    """What auto misses."""
+    fixed, auto = found["fixed"], found["auto"]
+    missed = [k for k, v in fixed["scores"].items() if auto["scores"][k] < v - 1.01 / count]
+    if ratio(found) < LEAST_RATIO:
+        missed.append("compute")
+    return missed
+
+
+def ratio(found: dict[str, dict[str, Any]], quality: str = "auto") -> float:
+    """How many times less compute the loop takes than at fixed depth."""
+    return round(found["fixed"]["cpu_s_per_clip"] / found[quality]["cpu_s_per_clip"], 3)
+
+
+def show(found: dict[str, dict[str, Any]], job: dict[str, float]) -> None:
+    """Print both as tables."""
+    names = list(found["fixed"]["scores"])
+    print(f"{'':<8}{'cpu-s':>8}{'ratio':>7}" + "".join(f"{name:>12}" for name in names))
+    for quality, row in found.items():
+        scores = "".join(f"{row['scores'][name]:>12.3f}" for name in names)
+        print(f"{quality:<8}{row['cpu_s_per_clip']:>8.3f}{ratio(found, quality):>7.2f}{scores}")
+    total = sum(job.values())
+    print("one default job, cpu-s: " + ", ".join(f"{k} {v:.2f}" for k, v in job.items()))
+    print(f"in all {total:.1f}, of which the denoise loop {100 * job['skeleton'] / total:.1f}%")
+
+
+def main() -> int:
+    """Returns the exit status: 0 where auto is as good as fixed, and cheaper."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--captions", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    found, job = compare(asked.captions), whole_job()
+    missed = judge(found, asked.captions)
+    if asked.json:
+        told = {"captions": asked.captions, "qualities": found, "whole_job": job, "missed": missed}
+        print(json.dumps(told, indent=2))
+    else:
+        show(found, job)
+        print("missed: " + (", ".join(missed) or "nothing"))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
