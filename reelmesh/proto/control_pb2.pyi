@@ -125,6 +125,16 @@ class ListJobsRequest(google.protobuf.message.Message):
 global___ListJobsRequest = ListJobsRequest
 
 @typing.final
+class ListOffersRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListOffersRequest = ListOffersRequest
+
+@typing.final
 class ShowJobRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

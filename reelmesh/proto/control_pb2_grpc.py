@@ -49,6 +49,11 @@ class ControlStub:
                 request_serializer=reelmesh_dot_proto_dot_control__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
                 _registered_method=True)
+        self.ListOffers = channel.unary_unary(
+                '/reelmesh.v1.Control/ListOffers',
+                request_serializer=reelmesh_dot_proto_dot_control__pb2.ListOffersRequest.SerializeToString,
+                response_deserializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
+                _registered_method=True)
         self.ShowJob = channel.unary_unary(
                 '/reelmesh.v1.Control/ShowJob',
                 request_serializer=reelmesh_dot_proto_dot_control__pb2.ShowJobRequest.SerializeToString,
@@ -87,6 +92,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOffers(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +144,11 @@ def add_ControlServicer_to_server(servicer, server):
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
                     request_deserializer=reelmesh_dot_proto_dot_control__pb2.ListJobsRequest.FromString,
+                    response_serializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.SerializeToString,
+            ),
+            'ListOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOffers,
+                    request_deserializer=reelmesh_dot_proto_dot_control__pb2.ListOffersRequest.FromString,
                     response_serializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.SerializeToString,
             ),
             'ShowJob': grpc.unary_unary_rpc_method_handler(
@@ -236,6 +252,33 @@ class Control:
             target,
             '/reelmesh.v1.Control/ListJobs',
             reelmesh_dot_proto_dot_control__pb2.ListJobsRequest.SerializeToString,
+            reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelmesh.v1.Control/ListOffers',
+            reelmesh_dot_proto_dot_control__pb2.ListOffersRequest.SerializeToString,
             reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
             options,
             channel_credentials,

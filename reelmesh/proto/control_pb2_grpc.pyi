@@ -34,6 +34,11 @@ class ControlStub:
         reelmesh.proto.control_pb2.JsonReply,
     ]
 
+    ListOffers: grpc.UnaryUnaryMultiCallable[
+        reelmesh.proto.control_pb2.ListOffersRequest,
+        reelmesh.proto.control_pb2.JsonReply,
+    ]
+
     ShowJob: grpc.UnaryUnaryMultiCallable[
         reelmesh.proto.control_pb2.ShowJobRequest,
         reelmesh.proto.control_pb2.JsonReply,
@@ -68,6 +73,11 @@ class ControlAsyncStub:
 
     ListJobs: grpc.aio.UnaryUnaryMultiCallable[
         reelmesh.proto.control_pb2.ListJobsRequest,
+        reelmesh.proto.control_pb2.JsonReply,
+    ]
+
+    ListOffers: grpc.aio.UnaryUnaryMultiCallable[
+        reelmesh.proto.control_pb2.ListOffersRequest,
         reelmesh.proto.control_pb2.JsonReply,
     ]
 
@@ -111,6 +121,13 @@ class ControlServicer(metaclass=abc.ABCMeta):
     def ListJobs(
         self,
         request: reelmesh.proto.control_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[reelmesh.proto.control_pb2.JsonReply, collections.abc.Awaitable[reelmesh.proto.control_pb2.JsonReply]]: ...
+
+    @abc.abstractmethod
+    def ListOffers(
+        self,
+        request: reelmesh.proto.control_pb2.ListOffersRequest,
         context: _ServicerContext,
     ) -> typing.Union[reelmesh.proto.control_pb2.JsonReply, collections.abc.Awaitable[reelmesh.proto.control_pb2.JsonReply]]: ...
 

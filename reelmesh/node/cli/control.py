@@ -138,6 +138,13 @@ class ControlClient:
 
         return await self._json(self._stub.ListJobs, control_pb2.ListJobsRequest(limit=limit))
 
+    async def offers(self) -> list[dict[str, Any]]:
+        """What providers advertise now; each as `coordinator.offers.LiveOffer`."""
+        from reelmesh.proto import control_pb2
+
+        told = await self._json(self._stub.ListOffers, control_pb2.ListOffersRequest())
+        return list(told["offers"])
+
     async def show(self, job_id: str) -> dict[str, Any]:
         """All that is known of one job."""
         from reelmesh.proto import control_pb2

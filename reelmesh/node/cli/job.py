@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,18 +153,50 @@ def cancel(
 
 @app.command()
 @takes_job_options
-def estimate(options: JobOptions, as_json: JsonFlag = False) -> None:
-    """Say what a job is made of and the least budget that would do. Spends nothing, asks nobody."""
+def estimate(
+    options: JobOptions,
+    yuan_per_eth: Annotated[
+        float | None,
+        typer.Option(help="For the comparison alone; no rate is looked up.", show_default="20000"),
+    ] = None,
+    home: HomeOption = None,
+    node: NodeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a job should cost in money, time and energy. Posts nothing, spends nothing.
+
+    Where a coordinator runs, from what providers advertise to it now; else from the cost model.
+    """
+    from reelmesh.node.cli import estimating
     from reelmesh.node.cli.asking import build_request
-    from reelmesh.node.cli.estimating import estimate_job, print_estimate
 
     request = build_request(options)
-    told = estimate_job(request.spec)
+    where = Home.at(home)
+    known = estimating.Known(
+        offers=_live_offers(where, node),
+        watts=estimating.measured_watts(where.provider),
+        yuan_per_eth=yuan_per_eth or estimating.YUAN_PER_ETH,
+    )
+    told = estimating.estimate_job(request.spec, known)
     if as_json:
         print_json(told)
         return
     say_notes(request.notes)
-    print_estimate(told)
+    estimating.print_estimate(told)
+
+
+def _live_offers(home: Home, node: Path | None) -> Sequence[Any]:
+    """What providers advertise; nothing where no coordinator runs, unless one was named."""
+    from reelmesh.node.cli.control import NodeNotRunning
+    from reelmesh.node.cli.estimating import ask_offers
+    from reelmesh.node.cli.finding import find_coordinator
+
+    try:
+        return asyncio.run(ask_offers(find_coordinator(home, node) / "control.sock"))
+    except NodeNotRunning:
+        if node is not None:
+            raise
+        return ()
 
 
 def _say_id(job_id: str, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.coordinator.bids import BidDesk
 from reelmesh.node.coordinator.control import ControlService, start_control, stop_control
 from reelmesh.node.coordinator.jobs import Jobs
+from reelmesh.node.coordinator.offers import live_offers
 from reelmesh.node.coordinator.ports import load_ports, save_ports
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.work import WorkDesk
@@ -67,7 +69,9 @@ async def run_coordinator(config: CoordinatorConfig, key: NodeKey) -> None:
         await jobs.resume()
         stack.push_async_callback(jobs.stop)
         status = _Status(services, jobs)
-        control = await start_control(ControlService(config, jobs, status.tell, stop.set), socket)
+        offers = partial(live_offers, services.network.ads)
+        service = ControlService(config, jobs, status.tell, offers, stop.set)
+        control = await start_control(service, socket)
         stack.push_async_callback(stop_control, control, socket)
         _say_ready(services, stack)
         with _signals(stop):

@@ -43,11 +43,17 @@ class ControlService(ControlServicer):
     """
 
     def __init__(
-        self, config: CoordinatorConfig, jobs: Jobs, status: Status, stop: Callable[[], None]
+        self,
+        config: CoordinatorConfig,
+        jobs: Jobs,
+        status: Status,
+        offers: Callable[[], list[dict[str, Any]]],
+        stop: Callable[[], None],
     ) -> None:
         self._config = config
         self._jobs = jobs
         self._status = status
+        self._offers = offers
         self._stop = stop
 
     async def Status(  # noqa: N802 - gRPC's name
@@ -88,6 +94,13 @@ class ControlService(ControlServicer):
             return [job_line(*found) for found in await self._jobs.newest(limit)]
 
         return _json(await _answer(context, collect()))
+
+    async def ListOffers(  # noqa: N802
+        self, request: control_pb2.ListOffersRequest, context: Any
+    ) -> control_pb2.JsonReply:
+        """What providers advertise now."""
+        del request, context
+        return _json({"offers": self._offers()})
 
     async def ShowJob(  # noqa: N802
         self, request: control_pb2.ShowJobRequest, context: Any

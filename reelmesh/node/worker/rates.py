@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,13 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reelmesh.errors import ReelmeshError
 from reelmesh.scheduler.stages import entry
 
+from .power import metered
 from .worker import Worker
 
 _log = logging.getLogger(__name__)
 
 
 class MeasuredRate(BaseModel):
-    """A stage's measured speed here, with cores to itself, and its peak memory in MiB."""
+    """A stage's measured speed here, with cores to itself, and its peak memory in MiB.
+
+    watts: what the device drew meanwhile, where the machine tells it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -26,6 +31,7 @@ class MeasuredRate(BaseModel):
     stage_version: int
     seconds_per_unit: float = Field(gt=0)
     memory_mb: int = Field(ge=0)
+    watts: float | None = Field(default=None, gt=0)
 
 
 class _Kept(BaseModel):
@@ -73,6 +79,14 @@ class RateBook:
         self._kept = [kept for kept in self._kept if not _fits(kept, worker, rate.stage)] + [new]
         self._write()
 
+    def watts(self) -> dict[str, float]:
+        """Device class → mean watts at work, of the classes whose power could be read."""
+        drawn: dict[str, list[float]] = {}
+        for kept in self._kept:
+            if kept.rate.watts is not None:
+                drawn.setdefault(kept.device_class, []).append(kept.rate.watts)
+        return {device_class: statistics.fmean(each) for device_class, each in drawn.items()}
+
     def _read(self) -> list[_Kept]:
         try:
             rows = json.loads(self._path.read_text())
@@ -118,7 +132,8 @@ async def measure_rates(
             if known is not None:
                 rates[stage] = known
                 continue
-            found = await worker.measure(stage)
+            with metered(worker.device) as drawn:
+                found = await worker.measure(stage)
         except ReelmeshError as error:
             _log.warning("stage %s is not offered: %s", stage, error)
             continue
@@ -127,6 +142,7 @@ async def measure_rates(
             stage_version=int(found["stage_version"]),
             seconds_per_unit=float(found["seconds_per_unit"]),
             memory_mb=int(found["memory_mb"]),
+            watts=drawn.watts,
         )
         if book is not None:
             book.put(worker, rates[stage], model_hash)
