@@ -133,6 +133,7 @@ class CoordinatorConfig(NodeConfig):
         time_value_wei_per_s: What a second's earlier finish is worth when bids are compared.
         claim_window_s: How long after the deadline providers may still claim alone.
         reference_rates: Overrides of the catalogue's reference prices and speeds, by stage.
+        previews: Whether each job's small clip is shown as soon as it is there.
         reuse_bytes: Most bytes of finished work that are kept for later jobs; 0 keeps nothing.
     """
 
@@ -145,6 +146,7 @@ class CoordinatorConfig(NodeConfig):
     time_value_wei_per_s: Wei = 10**13
     claim_window_s: int = Field(default=3600, ge=60)
     reference_rates: dict[str, StageReference] = Field(default_factory=dict)
+    previews: bool = True
     reuse_bytes: int = Field(default=4 << 30, ge=0)
 
     @property

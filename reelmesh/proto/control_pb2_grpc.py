@@ -39,6 +39,11 @@ class ControlStub:
                 request_serializer=reelmesh_dot_proto_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
                 _registered_method=True)
+        self.QuoteJob = channel.unary_unary(
+                '/reelmesh.v1.Control/QuoteJob',
+                request_serializer=reelmesh_dot_proto_dot_control__pb2.SubmitJobRequest.SerializeToString,
+                response_deserializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
+                _registered_method=True)
         self.SubmitJob = channel.unary_unary(
                 '/reelmesh.v1.Control/SubmitJob',
                 request_serializer=reelmesh_dot_proto_dot_control__pb2.SubmitJobRequest.SerializeToString,
@@ -81,6 +86,13 @@ class ControlServicer:
 
     def Status(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteJob(self, request, context):
+        """What a submission would come to; nothing is posted, only spec_json and reuse are read.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -134,6 +146,11 @@ def add_ControlServicer_to_server(servicer, server):
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
                     request_deserializer=reelmesh_dot_proto_dot_control__pb2.StatusRequest.FromString,
+                    response_serializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.SerializeToString,
+            ),
+            'QuoteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteJob,
+                    request_deserializer=reelmesh_dot_proto_dot_control__pb2.SubmitJobRequest.FromString,
                     response_serializer=reelmesh_dot_proto_dot_control__pb2.JsonReply.SerializeToString,
             ),
             'SubmitJob': grpc.unary_unary_rpc_method_handler(
@@ -198,6 +215,33 @@ class Control:
             target,
             '/reelmesh.v1.Control/Status',
             reelmesh_dot_proto_dot_control__pb2.StatusRequest.SerializeToString,
+            reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/reelmesh.v1.Control/QuoteJob',
+            reelmesh_dot_proto_dot_control__pb2.SubmitJobRequest.SerializeToString,
             reelmesh_dot_proto_dot_control__pb2.JsonReply.FromString,
             options,
             channel_credentials,

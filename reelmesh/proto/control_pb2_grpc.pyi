@@ -24,6 +24,12 @@ class ControlStub:
         reelmesh.proto.control_pb2.JsonReply,
     ]
 
+    QuoteJob: grpc.UnaryUnaryMultiCallable[
+        reelmesh.proto.control_pb2.SubmitJobRequest,
+        reelmesh.proto.control_pb2.JsonReply,
+    ]
+    """What a submission would come to; nothing is posted, only spec_json and reuse are read."""
+
     SubmitJob: grpc.UnaryUnaryMultiCallable[
         reelmesh.proto.control_pb2.SubmitJobRequest,
         reelmesh.proto.control_pb2.SubmitJobReply,
@@ -65,6 +71,12 @@ class ControlAsyncStub:
         reelmesh.proto.control_pb2.StatusRequest,
         reelmesh.proto.control_pb2.JsonReply,
     ]
+
+    QuoteJob: grpc.aio.UnaryUnaryMultiCallable[
+        reelmesh.proto.control_pb2.SubmitJobRequest,
+        reelmesh.proto.control_pb2.JsonReply,
+    ]
+    """What a submission would come to; nothing is posted, only spec_json and reuse are read."""
 
     SubmitJob: grpc.aio.UnaryUnaryMultiCallable[
         reelmesh.proto.control_pb2.SubmitJobRequest,
@@ -109,6 +121,14 @@ class ControlServicer(metaclass=abc.ABCMeta):
         request: reelmesh.proto.control_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[reelmesh.proto.control_pb2.JsonReply, collections.abc.Awaitable[reelmesh.proto.control_pb2.JsonReply]]: ...
+
+    @abc.abstractmethod
+    def QuoteJob(
+        self,
+        request: reelmesh.proto.control_pb2.SubmitJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[reelmesh.proto.control_pb2.JsonReply, collections.abc.Awaitable[reelmesh.proto.control_pb2.JsonReply]]:
+        """What a submission would come to; nothing is posted, only spec_json and reuse are read."""
 
     @abc.abstractmethod
     def SubmitJob(

@@ -68,6 +68,7 @@ REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
         "encode_image": _rate(0.3),
         "animate": _rate(0.05),
         "anchor": _rate(0.02),
+        "preview": _rate(0.2),
         "decode_video": _rate(0.03),
     }
 )

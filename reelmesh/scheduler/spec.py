@@ -47,6 +47,7 @@ _HINTS: Mapping[str, str] = {
     "quality": "take fixed, draft, auto or high",
     "seed": "take a whole number from 0 to 4294967295",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
+    "layer": "take preview or whole",
     "version": "this node speaks version 1 of the spec",
 }
 
@@ -137,10 +138,11 @@ class JobSpec(BaseModel):
 class GeneratedSpec(JobSpec):
     """What the kinds that run a denoise loop say besides."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"quality"})
+    later: ClassVar[frozenset[str]] = frozenset({"layer", "quality"})
 
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
     guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 2.0
+    layer: Literal["preview", "whole"] = "whole"
     quality: Quality = "fixed"
 
 

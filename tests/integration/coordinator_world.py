@@ -85,6 +85,7 @@ class World:
             "bid_window_s": 1.0,
             "lease_s": 2.0,
             "claim_window_s": 60,
+            "previews": False,
             "time_value_wei_per_s": 10**14,
         }
         self.config = CoordinatorConfig(**{**fields, **config})

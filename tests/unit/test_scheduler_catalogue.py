@@ -28,6 +28,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "encode_image": {"width": 512, "height": 320},
     "animate": {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 3.0},
     "anchor": {"width": 512, "height": 320},
+    "preview": {"seconds": 4.0, "width": 384, "height": 216},
     "decode_video": {"start": 1.5, "frames": 96, "fps": 24, "width": 512, "height": 288},
 }
 UNITS = {
@@ -41,6 +42,7 @@ UNITS = {
     "encode_image": 1.0,
     "animate": 10.0,
     "anchor": 16.0,
+    "preview": 1.0,
     "decode_video": 96.0,
 }
 

@@ -132,6 +132,13 @@ class ControlClient:
         reply = await self._call(self._stub.SubmitJob, request, _SUBMIT_TIMEOUT_S)
         return Taken(str(reply.job_id), str(reply.video))
 
+    async def quote(self, spec_json: str, reuse: str) -> dict[str, Any]:
+        """What a job would come to now; nothing is posted. See `Jobs.quote`."""
+        from reelmesh.proto import control_pb2
+
+        request = control_pb2.SubmitJobRequest(spec_json=spec_json, reuse=reuse)
+        return await self._json(self._stub.QuoteJob, request)
+
     async def jobs(self, limit: int) -> dict[str, Any]:
         """The newest jobs, at most `limit`."""
         from reelmesh.proto import control_pb2

@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reelmesh.node.cli import layered
 from reelmesh.node.cli.coordinator import NodeOption
 from reelmesh.node.cli.home import Home, HomeOption
 from reelmesh.node.cli.options import JobOptions, takes_job_options
 from reelmesh.node.cli.output import JsonFlag, print_json, say_notes, shown_path, table
 
 if TYPE_CHECKING:
-    from reelmesh.node.cli.control import Taken
+    from reelmesh.node.cli.control import Order, Taken
 
 app = typer.Typer(no_args_is_help=True, help="Buy a video, and see what became of it.")
 
 ReuseOption = Annotated[
     bool,
     typer.Option("--reuse/--no-reuse", help="Take in what your earlier jobs made, at no cost."),
+]
+PreviewOption = Annotated[
+    bool,
+    typer.Option("--preview", help="Post only what shows the content; then go on or stop."),
 ]
 JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
 
@@ -37,6 +43,7 @@ def submit(
     name: Annotated[str | None, typer.Option(help="File name, without its ending.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
     reuse: ReuseOption = True,
+    preview: PreviewOption = False,
     home: HomeOption = None,
     node: NodeOption = None,
     as_json: JsonFlag = False,
@@ -49,12 +56,12 @@ def submit(
       reelmesh job submit "a large red ball moving left over a blue background"
       reelmesh job submit "a green star moving up" --seconds 6 --size 768x768 --budget 0.01eth
       reelmesh job submit --image photo.png --seconds 10 --budget 0.01eth "moving to the left"
+      reelmesh job submit --preview "a green star moving up"
     """
     from reelmesh.node.cli import submitting
     from reelmesh.node.cli.asking import build_request
     from reelmesh.node.cli.control import Order
     from reelmesh.node.cli.finding import find_coordinator
-    from reelmesh.node.cli.jobview import JobView
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
@@ -67,15 +74,69 @@ def submit(
     mode = "exact" if reuse else "off"
     order = Order(written, wei, limit, folder, stem, request.sources, mode)
     say_notes(request.notes)
+    if preview:
+        order = asyncio.run(layered.preview_order(socket, order))
+    job_id = _post(socket, order, where, detach=detach, as_json=as_json)
+    if preview and not detach:
+        _offer_the_rest(socket, job_id, where, limit, as_json=as_json)
+
+
+@app.command("continue")
+def continue_(
+    job_id: JobId,
+    budget: Annotated[
+        str | None, typer.Option(help="Most that is paid for the rest.", show_default="as before")
+    ] = None,
+    deadline: Annotated[str, typer.Option(help="From now: 90s, 10m, 2h.")] = "15m",
+    detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
+    home: HomeOption = None,
+    node: NodeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Go on from a preview: post the whole job, of which the first layer is paid for already."""
+    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.money import parse_amount
+
+    where, limit = Home.at(home), submitting.parse_duration(deadline)
+    socket = find_coordinator(where, node) / "control.sock"
+    order = layered.whole_order(socket, asyncio.run(_show(socket, job_id)), limit)
+    if budget is not None:
+        order = replace(order, budget=parse_amount(budget))
+    _post(socket, order, where, detach=detach, as_json=as_json)
+
+
+def _post(socket: Path, order: Order, home: Home, *, detach: bool, as_json: bool) -> str:
+    """Hand a job in and see it through; return the id of the job that made the video."""
+    from reelmesh.node.cli import submitting
+    from reelmesh.node.cli.jobview import JobView
+
     taken = asyncio.run(submitting.submit(socket, order))
     if taken.video:
         _say_given_again(taken, as_json=as_json)
-        return
+        return taken.job_id
     _say_id(taken.job_id, as_json=as_json)
     if detach:
         _say_next(taken.job_id)
+    else:
+        _watch(socket, JobView(taken.job_id), home, as_json=as_json)
+    return taken.job_id
+
+
+def _offer_the_rest(socket: Path, job_id: str, home: Home, limit: int, *, as_json: bool) -> None:
+    """Say what going on costs; on a terminal, ask. Stopping here costs nothing more."""
+    from reelmesh.node.cli.money import format_eth
+
+    order = layered.whole_order(socket, asyncio.run(_show(socket, job_id)), limit)
+    if as_json:
+        print_json({"preview": job_id, "price_to_go_on": str(order.budget)})
         return
-    _watch(socket, JobView(taken.job_id), where, as_json=as_json)
+    print(f"\n  to go on, for at most {format_eth(order.budget)}:")
+    print(f"  reelmesh job continue {job_id}")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    if typer.confirm(f"\ngo on for at most {format_eth(order.budget)}?", default=False):
+        _post(socket, order, home, detach=False, as_json=False)
 
 
 @app.command()

@@ -38,6 +38,7 @@ class JobView:
     refunded: int = 0
     locked: int = 0
     video: str = ""
+    preview: str = ""
     receipt: str = ""
     reason: str = ""
     hint: str = ""
@@ -134,6 +135,9 @@ class JobView:
 
     def _on_delivered(self, data: dict[str, Any]) -> None:
         self.state, self.video, self.receipt = "delivered", data["video"], data["receipt"]
+
+    def _on_preview(self, data: dict[str, Any]) -> None:
+        self.preview = data["video"]
 
     def _on_job_failed(self, data: dict[str, Any]) -> None:
         self.state, self.reason, self.hint = "failed", data["reason"], data.get("hint", "")

@@ -41,6 +41,7 @@ class Lines:
             "job_posted": self._posted,
             "reused": self._reused,
             "planned": self._planned,
+            "preview": self._preview,
             "call_published": self._call,
             "bid_received": self._bid,
             "bid_refused": self._bid_refused,
@@ -83,6 +84,9 @@ class Lines:
     def _reused(self, data: dict[str, Any]) -> list[str]:
         left_out = [told["subtask"] for told in data["subtasks"]]
         return [f"reused    {_grouped(left_out)} from your earlier jobs, at no cost"]
+
+    def _preview(self, data: dict[str, Any]) -> list[str]:
+        return [f"preview   {shown_path(Path(data['video']))} shows what is coming"]
 
     def _call(self, data: dict[str, Any]) -> list[str]:
         again = f", round {data['round'] + 1}" if data.get("round") else ""

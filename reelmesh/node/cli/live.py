@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelmesh.node.cli.control import Event
 from reelmesh.node.cli.jobview import JobView, SubtaskView
 from reelmesh.node.cli.lines import Lines
 from reelmesh.node.cli.money import format_eth
+from reelmesh.node.cli.output import shown_path
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -111,6 +113,8 @@ def _board(view: JobView, lines: Lines) -> Group:
     total = len(view.subtasks)
     head = Text(f"\n  {view.state}   {view.done} of {total} subtasks done", style="bold")
     foot = Text(f"\n  vouchers   {earned or 'none yet'}", style="dim")
+    if view.preview:
+        foot.append(f"\n  preview    {shown_path(Path(view.preview))}")
     return Group(head, _rows(view, lines), foot)
 
 

@@ -63,6 +63,13 @@ class ControlService(ControlServicer):
         del request
         return _json(await _answer(context, self._status()))
 
+    async def QuoteJob(  # noqa: N802
+        self, request: control_pb2.SubmitJobRequest, context: Any
+    ) -> control_pb2.JsonReply:
+        """What a submission would come to."""
+        quoted = self._jobs.quote(request.spec_json, request.reuse or "off")
+        return _json(await _answer(context, quoted))
+
     async def SubmitJob(  # noqa: N802
         self, request: control_pb2.SubmitJobRequest, context: Any
     ) -> control_pb2.SubmitJobReply:

@@ -76,17 +76,17 @@ def copy_whole(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.part")
     shutil.copyfile(source, staging)
-    _keep(staging, target)
+    keep_whole(staging, target)
 
 
 def _write(data: bytes, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.part")
     staging.write_bytes(data)
-    _keep(staging, target)
+    keep_whole(staging, target)
 
 
-def _keep(staging: Path, target: Path) -> None:
+def keep_whole(staging: Path, target: Path) -> None:
     """On disk first, then visible under its name."""
     with staging.open("rb") as file:
         os.fsync(file.fileno())

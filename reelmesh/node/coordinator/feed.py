@@ -21,6 +21,7 @@ Type to data (money as decimal strings of wei, times in ms):
 - provider_absent {provider}
 - retendered {round, subtasks}
 - consent {provider, total}
+- preview {video: its path}
 - settled {tx, gas, paid: {provider: wei}, refunded, locked}
 - refunded {tx, gas, amount}
 - delivered {video, receipt} | job_failed {reason, hint} | job_cancelled {reason}: the last three

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -25,14 +26,18 @@ from reelmesh.node.coordinator.submitting import (
     first_reserves,
     limits_for,
     make_record,
+    reference_rates,
 )
 from reelmesh.node.coordinator.views import reused_facts
 from reelmesh.node.storage.journal import Entry, JobRow
+from reelmesh.scheduler.cost import least_budget
 from reelmesh.scheduler.ids import JobId
 from reelmesh.scheduler.job.choosing import struck_out
 from reelmesh.scheduler.job.events import EVENT, CancelRequested, JobCreated
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase
 from reelmesh.scheduler.job.transition import create, replay
+from reelmesh.scheduler.spec import parse_spec
+from reelmesh.scheduler.templates import make_plan
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -101,6 +106,24 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*(job.stop() for job in self.running.values()))
 
+    async def quote(self, spec_json: str, reuse: str) -> dict[str, Any]:
+        """What a job would come to now. Money is decimal text of wei.
+
+        Returns least and least_whole: the least sum that the work left, and the whole, is put to
+        the market for; subtasks: how many are left; reused: how many are not.
+        """
+        services = self._services
+        whole = make_plan(parse_spec(spec_json))
+        left = (await cut(services, whole)).plan if reuse != "off" else whole
+        rates = reference_rates(services.config)
+        count = len(left.subtasks) if left is not None else 0
+        return {
+            "least": str(least_budget(left, rates) if left is not None else 0),
+            "least_whole": str(least_budget(whole, rates)),
+            "subtasks": count,
+            "reused": len(whole.subtasks) - count,
+        }
+
     async def submit(self, request: Request) -> Submitted:
         """Write a job down and begin it; the same request id gives the same job.
 
@@ -114,7 +137,7 @@ class Jobs:
             (made,) = found.reused
             return await self._give_again(request, made)
         shares = first_reserves(services.config, found.plan, request.budget, request.plan)
-        await keep_sources(services.store, request)
+        await keep_sources(services.store, request, found.plan)
         try:
             async with asyncio.timeout(_POSTING_WAIT_S):
                 await services.posting.acquire()

@@ -115,6 +115,11 @@ class JobRecord(BaseModel):
         return self.out_dir / f"{self.name}.mp4"
 
     @property
+    def preview_path(self) -> Path:
+        """Where the preview goes."""
+        return self.out_dir / f"{self.name}.preview.mp4"
+
+    @property
     def receipt_path(self) -> Path:
         """Where the receipt goes."""
         return self.out_dir / f"{self.name}.receipt.json"

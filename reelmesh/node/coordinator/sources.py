@@ -8,19 +8,41 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.submitting import BadRequest, Request
 from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.artifacts_writer import TooManyBytes, WrongHash
+from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.sources import Source
 
 _CHUNK = 1 << 20
 _HINT = "leave the file alone until the job is posted, and submit again"
 
 
-async def keep_sources(store: ArtifactStore, request: Request) -> None:
-    """Copy each source into the store under its hash. Raises BadRequest, StorageError."""
+async def keep_sources(store: ArtifactStore, request: Request, plan: Plan) -> None:
+    """Copy each source into the store under its hash. Raises BadRequest, StorageError.
+
+    A file that was not given is no obstacle where an earlier job's copy is there, or where nothing
+    that is left of the plan needs it.
+    """
+    needed = {source.sha256 for subtask in plan.subtasks for source in subtask.sources}
     for name, source in request.spec.sources().items():
-        await _keep(store, source, request.source_files[name])
+        path = request.source_files.get(name)
+        if path is not None:
+            await _keep(store, source, path)
+        elif source.sha256 in needed and not await _is_there(store, source):
+            raise BadRequest(
+                f"a job of kind {request.spec.kind} takes these files with it: {name}",
+                f"give the {name} that it is to be made from",
+            )
+
+
+async def _is_there(store: ArtifactStore, source: Source) -> bool:
+    try:
+        await store.path(source.sha256)
+    except StorageError:
+        return False
+    return True
 
 
 async def _keep(store: ArtifactStore, source: Source, path: Path) -> None:

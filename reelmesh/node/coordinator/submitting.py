@@ -110,7 +110,7 @@ def parse_request(
 
 def _source_files(spec: JobSpec, sources: Sequence[tuple[str, str]]) -> dict[str, Path]:
     files = {name: Path(path) for name, path in sources}
-    if set(files) != set(spec.sources()) or len(files) != len(sources):
+    if not set(files) <= set(spec.sources()) or len(files) != len(sources):
         wanted = ", ".join(spec.sources()) or "none"
         raise BadRequest(f"a job of kind {spec.kind} takes these files with it: {wanted}")
     if not all(path.is_absolute() for path in files.values()):

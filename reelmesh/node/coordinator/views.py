@@ -39,6 +39,8 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
     return {
         **job_line(record, state),
         "spec": record.spec.model_dump(mode="json"),
+        "out_dir": str(record.out_dir),
+        "name": record.name,
         "plan": [
             {
                 "id": subtask.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ from reelmesh.node.coordinator.attesting import BadAttestation, check_attestatio
 from reelmesh.node.coordinator.deliveries import begin_delivery, lease_of
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.inputs import input_artifacts
+from reelmesh.node.coordinator.previewing import show_preview, shows_content
 from reelmesh.node.coordinator.progress import ProgressDesk
 from reelmesh.node.coordinator.reusing import remember
 from reelmesh.node.coordinator.services import Services
@@ -46,6 +48,7 @@ class WorkDesk:
         self._services = services
         self._jobs = jobs
         self._progress = ProgressDesk(services)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def lease(self, provider: str, request: work_pb2.LeaseRequest) -> work_pb2.LeaseReply:
         """Grant work, ask for a consent, tell that the job is over, or wait for one of these."""
@@ -114,6 +117,10 @@ class WorkDesk:
         if not self._is_kept(job, address, name, request.attestation):
             return work_pb2.AttestReply(accepted=False, reason="stale_lease")
         await remember(job, name, self._jobs)
+        if shows_content(job, name):
+            task = asyncio.create_task(show_preview(job, name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return work_pb2.AttestReply(accepted=True, voucher=signed_voucher(job, address))
 
     async def fail(self, provider: str, request: work_pb2.FailRequest) -> None:

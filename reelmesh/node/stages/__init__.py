@@ -31,6 +31,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "encode_image": ("encode_image", "EncodeImage"),
     "animate": ("animate", "Animate"),
     "anchor": ("anchor", "Anchor"),
+    "preview": ("preview", "Preview"),
     "decode_video": ("decode_video", "DecodeVideo"),
 }
 

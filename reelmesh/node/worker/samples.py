@@ -153,6 +153,11 @@ def _anchor(_: Runner, folder: Path) -> Sample:
     return {"width": _SIDE, "height": _SIDE}, inputs
 
 
+def _preview(_: Runner, folder: Path) -> Sample:
+    frames = _disc(folder, frames=16, side=64)
+    return {"seconds": 4.0, "width": 384, "height": 384}, {"frames": frames}
+
+
 def _decode_video(runner: Runner, folder: Path) -> Sample:
     wanted = {"start": 0.0, "frames": 8, "fps": 24, "width": _SIDE, "height": _SIDE}
     return wanted, {"video": _segment(runner, folder)}
@@ -169,5 +174,6 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_image": _encode_image,
     "animate": _animate,
     "anchor": _anchor,
+    "preview": _preview,
     "decode_video": _decode_video,
 }

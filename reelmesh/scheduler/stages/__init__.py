@@ -19,6 +19,7 @@ from reelmesh.scheduler.stages import (
     encode_text,
     encode_video,
     interpolate,
+    preview,
     skeleton,
     upscale,
 )
@@ -54,6 +55,7 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             animate,
             anchor,
             decode_video,
+            preview,
         )
     }
 )

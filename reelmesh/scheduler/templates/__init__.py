@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from reelmesh.scheduler.plan import Plan
-from reelmesh.scheduler.spec import ImageToVideo, JobSpec, TextToVideo
-from reelmesh.scheduler.templates import image_to_video, text_to_video
+from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo, JobSpec, TextToVideo
+from reelmesh.scheduler.templates import image_to_video, layers, text_to_video
 
 
 def make_plan(spec: JobSpec) -> Plan:
     """The plan for a spec; the same spec always gives the same plan, byte for byte."""
+    if isinstance(spec, GeneratedSpec) and spec.layer == "preview":
+        return layers.first_layer(spec, make_plan(spec.model_copy(update={"layer": "whole"})))
     match spec:
         case TextToVideo():
             return text_to_video.plan(spec)
