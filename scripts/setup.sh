@@ -52,6 +52,26 @@ install_system_packages() {
   fi
 }
 
+install_speech() { # flite speaks the lines that prompts quote; all else works without it
+  local apt="apt-get update -qq && apt-get install -y --no-install-recommends flite"
+  command -v flite >/dev/null && return 0
+  fresh .venv/.reelmesh-speech asked && return 0
+  echo asked >.venv/.reelmesh-speech
+  if ! command -v apt-get >/dev/null; then
+    say "without flite this machine offers no speech; install it to add that"
+  elif [ "$(id -u)" = 0 ]; then
+    say "installing flite (speech)"
+    DEBIAN_FRONTEND=noninteractive bash -c "$apt" >&2 ||
+      say "flite was not installed; speech is not offered"
+  elif sudo -n true 2>/dev/null; then
+    say "installing flite (speech)"
+    sudo -n DEBIAN_FRONTEND=noninteractive bash -c "$apt" >&2 ||
+      say "flite was not installed; speech is not offered"
+  else
+    say "without flite this machine offers no speech; to add that: sudo sh -c '$apt'"
+  fi
+}
+
 install_python() {
   local python=$1 stamp=.venv/.reelmesh-lock want
   want=$(hash_of locks/requirements.txt locks/torch.txt locks/weights.txt)
@@ -93,4 +113,5 @@ python=$(find_python)
 [ -n "$python" ] || die "Python 3.11 was not found" \
   "install it (Debian 12: apt-get install python3.11), or name it: PYTHON=/path/to/python3.11 make setup"
 install_python "$python"
+install_speech
 install_node "$python"

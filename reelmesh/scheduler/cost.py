@@ -70,6 +70,10 @@ REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
         "anchor": _rate(0.02),
         "preview": _rate(0.2),
         "decode_video": _rate(0.03),
+        "find_events": _rate(0.002),
+        "render_sound": _rate(0.1),
+        "speech": _rate(0.005),
+        "mux": _rate(0.05),
     }
 )
 """Stage → reference rate: seconds of one CPU thread for one of the catalogue's units.

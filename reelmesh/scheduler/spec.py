@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal, Self, Union
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +20,13 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from reelmesh.errors import UserError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
+from reelmesh.scheduler.quotes import picture_words
 from reelmesh.scheduler.sources import Picture, Source
 from reelmesh.scheduler.strict_json import read_object
 
@@ -46,6 +48,9 @@ _HINTS: Mapping[str, str] = {
     "guidance": "take 1 to 10; 2 is usual",
     "quality": "take fixed, draft, auto or high",
     "seed": "take a whole number from 0 to 4294967295",
+    "audio": "say true or false; --audio asks for sound",
+    "audio_style": "take natural, wooden, metallic, cartoon or soft",
+    "spec": "ask for sound with --audio, and say in the prompt what is seen",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "layer": "take preview or whole",
     "version": "this node speaks version 1 of the spec",
@@ -85,6 +90,8 @@ Quality = Literal["fixed", "draft", "auto", "high"]
 Prompt = Annotated[str, Field(strict=True), AfterValidator(normal_prompt)]
 _Size = Annotated[int, Field(ge=256, le=1024, strict=True), AfterValidator(_size)]
 _Real = BeforeValidator(_number)
+AudioStyle = Literal["natural", "wooden", "metallic", "cartoon", "soft"]
+"""natural: rubber and skin; wooden: blocks; metallic: bells; cartoon: springs; soft: felt."""
 
 
 class JobSpec(BaseModel):
@@ -136,14 +143,28 @@ class JobSpec(BaseModel):
 
 
 class GeneratedSpec(JobSpec):
-    """What the kinds that run a denoise loop say besides."""
+    """What the kinds that run a denoise loop say besides.
 
-    later: ClassVar[frozenset[str]] = frozenset({"layer", "quality"})
+    audio: the video gets sound; audio_style: what things sound as if made of. A line that the
+    prompt quotes is then spoken, and is no part of what the picture shows.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"layer", "quality", "audio", "audio_style"})
 
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
     guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 2.0
     layer: Literal["preview", "whole"] = "whole"
     quality: Quality = "fixed"
+    audio: Annotated[bool, Field(strict=True)] = False
+    audio_style: AudioStyle = "natural"
+
+    @model_validator(mode="after")
+    def _audible(self) -> Self:
+        if self.audio_style != "natural" and not self.audio:
+            raise ValueError("A style of sound is named, and no sound is asked for")
+        if self.audio and not picture_words(self.prompt):
+            raise ValueError("The prompt holds only what is said, and nothing to be seen")
+        return self
 
 
 class TextToVideo(GeneratedSpec):

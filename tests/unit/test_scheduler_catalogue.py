@@ -30,6 +30,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "anchor": {"width": 512, "height": 320},
     "preview": {"seconds": 4.0, "width": 384, "height": 216},
     "decode_video": {"start": 1.5, "frames": 96, "fps": 24, "width": 512, "height": 288},
+    "find_events": {"fps": 24, "frames": 16, "total": 96},
+    "render_sound": {"seconds": 4.0, "style": "natural", "ambience": "room", "seed": 1},
+    "speech": {"text": "Hello there.", "style": "soft", "seconds": 3.7},
+    "mux": {"fps": 24, "frames": 96, "video_bytes": 1000000},
 }
 UNITS = {
     "encode_text": 1.0,
@@ -44,6 +48,10 @@ UNITS = {
     "anchor": 16.0,
     "preview": 1.0,
     "decode_video": 96.0,
+    "find_events": 16.0,
+    "render_sound": 4.0,
+    "speech": 12.0,
+    "mux": 4.0,
 }
 
 
@@ -95,6 +103,13 @@ def test_unknown_and_missing_fields_are_refused(name: str) -> None:
         ("upscale", {"width": 500}),
         ("encode_video", {"frames": True}),
         ("assemble", {"segments": 0}),
+        ("find_events", {"frames": 1}),
+        ("render_sound", {"style": "loud"}),
+        ("render_sound", {"seconds": 21.0}),
+        ("speech", {"text": "two\nlines"}),
+        ("speech", {"text": "x" * 241}),
+        ("speech", {"text": "$(reboot)"}),
+        ("mux", {"frames": 0}),
     ],
 )
 def test_params_out_of_range_are_refused(name: str, change: dict[str, Any]) -> None:

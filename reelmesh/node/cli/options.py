@@ -21,7 +21,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-SPEC_FIELDS = ("seconds", "fps", "steps", "quality")
+SPEC_FIELDS = ("seconds", "fps", "steps", "quality", "audio", "audio_style")
 """Options that are fields of the spec as they stand."""
 
 P = ParamSpec("P")
@@ -50,6 +50,21 @@ class JobOptions:
             help="fixed: every step. auto: as many as the content needs, and cheaper for it. "
             "draft: the least that will do. high: more steps.",
             show_default="fixed",
+        ),
+    ] = None
+    audio: Annotated[
+        bool | None,
+        typer.Option(
+            "--audio",
+            help='Add sound: what happens is heard, and a line in "quotes" is spoken.',
+            show_default="silent",
+        ),
+    ] = None
+    audio_style: Annotated[
+        str | None,
+        typer.Option(
+            help="What things sound like: natural, wooden, metallic, cartoon or soft.",
+            show_default="natural",
         ),
     ] = None
     seed: Annotated[

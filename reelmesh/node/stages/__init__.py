@@ -33,6 +33,10 @@ STAGES: dict[str, tuple[str, str]] = {
     "anchor": ("anchor", "Anchor"),
     "preview": ("preview", "Preview"),
     "decode_video": ("decode_video", "DecodeVideo"),
+    "find_events": ("find_events", "FindEvents"),
+    "render_sound": ("render_sound", "RenderSound"),
+    "speech": ("speech", "Speech"),
+    "mux": ("mux", "Mux"),
 }
 
 

@@ -163,6 +163,47 @@ def _decode_video(runner: Runner, folder: Path) -> Sample:
     return wanted, {"video": _segment(runner, folder)}
 
 
+def _find_events(_: Runner, folder: Path) -> Sample:
+    return {"fps": 24, "frames": 16, "total": 96}, {"frames": _disc(folder, frames=16, side=64)}
+
+
+def _render_sound(_: Runner, folder: Path) -> Sample:
+    from reelmesh.node.stages.events import Events, Motion, SoundEvent, write_events
+
+    hits = tuple(
+        SoundEvent(time=0.4 + i, kind="impact", strength=0.5, x=0.3, y=0.7, size=0.2)
+        for i in range(2)
+    )
+    way = Motion(size=0.2, x=(0.2, 0.8), speed=(0.3, 0.3))
+    path = folder / "events.json"
+    write_events(path, Events(seconds=2.0, events=hits, paths=(way,)))
+    params = {"seconds": 2.0, "style": "natural", "ambience": "room", "seed": 1}
+    return params, {"events": path}
+
+
+def _speech(_: Runner, __: Path) -> Sample:
+    return {"text": "Hello there, I am a red ball.", "style": "natural", "seconds": 4.0}, {}
+
+
+def _mux(runner: Runner, folder: Path) -> Sample:
+    import numpy as np
+
+    from reelmesh.node.stages.sounds import write_sound
+
+    params, inputs = _assemble(runner, folder)
+    request = {
+        "stage": "assemble",
+        "stage_version": entry("assemble").version,
+        "params": parse_params("assemble", params).model_dump_json(),
+        "inputs": inputs,
+        "workdir": str(folder),
+    }
+    video = Path(runner.run(request, None, None)["outputs"]["video"])
+    hum = 8000 * np.sin(np.arange(64_000) / 40)
+    sound = write_sound(folder / "sound.flac", np.stack([hum, hum]).astype(np.int16))
+    return {"fps": 24, "frames": 32, "video_bytes": 4 << 20}, {"video": video, "sound": sound}
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -176,4 +217,8 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "anchor": _anchor,
     "preview": _preview,
     "decode_video": _decode_video,
+    "find_events": _find_events,
+    "render_sound": _render_sound,
+    "speech": _speech,
+    "mux": _mux,
 }

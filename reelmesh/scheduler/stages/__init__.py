@@ -18,9 +18,13 @@ from reelmesh.scheduler.stages import (
     encode_image,
     encode_text,
     encode_video,
+    find_events,
     interpolate,
+    mux,
     preview,
+    render_sound,
     skeleton,
+    speech,
     upscale,
 )
 from reelmesh.scheduler.stages.entry import KINDS, StageEntry, StageParams
@@ -56,6 +60,10 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             anchor,
             decode_video,
             preview,
+            find_events,
+            render_sound,
+            speech,
+            mux,
         )
     }
 )

@@ -16,6 +16,8 @@ KINDS: Mapping[str, str] = {
     "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",
     "segment": "H.264 yuv420p MP4, one run of a video's frames, starting at a key frame",
     "video": "MP4, the finished video",
+    "events": "JSON: what happens in a clip that can be heard, see node/stages/events.py",
+    "sound": "FLAC, 48 kHz, 16 bits, one or two channels",
 }
 """Artifact kinds and what their bytes are."""
 

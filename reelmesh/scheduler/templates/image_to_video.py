@@ -17,7 +17,9 @@ from itertools import pairwise
 from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import ImageToVideo
+from reelmesh.scheduler.stages.decode import SKELETON_FRAMES
 from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
+from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
 from reelmesh.scheduler.templates.text_to_video import CHUNK_FRAMES, chunks, cuts, join
 
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
@@ -45,12 +47,14 @@ def plan(spec: ImageToVideo) -> Plan:
         enlarged += more
         encoded += most
     video = join(spec, encoded)
-    return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *windows, *enlarged, *encoded, video))
+    sound = soundtrack(spec, chain[-1], SKELETON_FRAMES, video)
+    tasks = (*chain, *windows, *enlarged, *encoded, video, *sound)
+    return Plan(spec_hash=spec.spec_hash(), subtasks=tasks)
 
 
 def _clip(spec: ImageToVideo) -> list[Subtask]:
     size = {"width": spec.width, "height": spec.height}
-    text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
+    text = build_subtask("encode_text", "encode_text", {"prompt": shown_prompt(spec)}, {})
     picture = build_subtask("encode_image", "encode_image", size, {}, {"image": spec.image})
     loop = loop_params(spec)
     steps = depth_of(spec).steps

@@ -12,6 +12,8 @@ from itertools import pairwise
 from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import GeneratedSpec, JobSpec
+from reelmesh.scheduler.stages.decode import SKELETON_FRAMES
+from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
 
 CRF = 18
 """Visually lossless for x264."""
@@ -33,11 +35,12 @@ def plan(spec: GeneratedSpec, *, chunk_frames: int = CHUNK_FRAMES) -> Plan:
     chain = _clip(spec)
     enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames)
     video = join(spec, encoded)
-    return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video))
+    sound = soundtrack(spec, chain[-2], SKELETON_FRAMES, video)
+    return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video, *sound))
 
 
 def _clip(spec: GeneratedSpec) -> list[Subtask]:
-    text = build_subtask("encode_text", "encode_text", {"prompt": spec.prompt}, {})
+    text = build_subtask("encode_text", "encode_text", {"prompt": shown_prompt(spec)}, {})
     loop = loop_params(spec)
     steps = depth_of(spec).steps
     half = steps // 2
