@@ -199,3 +199,20 @@ async def test_ports_stay_over_a_restart(
         await here.stop()
         await here.start()
         assert here.host_addrs() == before
+
+
+async def test_the_file_of_an_ended_job_is_safe_after_a_restart(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with world(anvil, deployment, tmp_path / "c") as here, actors(here, {"price": 0.3}):
+        job_id = await here.submit()
+        assert (await here.watch(job_id))[-1].type == "delivered"
+        made = (here.out / "clip.mp4").read_bytes()
+        await here.stop()
+        await here.start()
+        with pytest.raises(ReelmeshError, match=f"the result of job {job_id}") as caught:
+            await here.submit(seed=2)
+        assert "--name" in caught.value.hint
+        assert (here.out / "clip.mp4").read_bytes() == made
+        (here.out / "clip.mp4").unlink()  # nothing is lost any more
+        assert await here.submit(seed=2) != job_id

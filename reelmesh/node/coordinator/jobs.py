@@ -150,7 +150,7 @@ class Jobs:
             if (known := await self._known(request)) is not None:
                 services.posting.release()
                 return known
-            self._check_name(request)
+            await self._check_name(request)
             record = await make_record(services, request, found.plan, found.reused)
             await services.store.put_bytes(request.spec.canonical())
             first = created(
@@ -172,18 +172,22 @@ class Jobs:
         await asyncio.shield(asyncio.create_task(self._begin(row, record, first)))
         return Submitted(record.job_id)
 
-    def _check_name(self, request: Request) -> None:
+    async def _check_name(self, request: Request) -> None:
         """Two jobs must not write one file. Raises NameTaken."""
+        target = request.out_dir / f"{request.name}.mp4"
         for job in self.running.values():
             if (job.record.out_dir, job.record.name) != (request.out_dir, request.name):
                 continue
             comes = job.state.outcome is Outcome.OPEN
             written = job.state.video is None or job.record.video_path.exists()
             if comes or (job.state.outcome is Outcome.DELIVERED and written):
-                raise NameTaken(
-                    f"{job.record.video_path} is the result of job {job.record.job_id}",
-                    "give another --name, or another folder with --out",
-                )
+                raise _taken(target, job.record)
+        if not await asyncio.to_thread(target.exists):
+            return
+        for row in await self._services.journal.ended_jobs_named(request.name):
+            record, state, _ = await self._load(row)  # of before the last start
+            if record.video_path == target and state.outcome is Outcome.DELIVERED:
+                raise _taken(target, record)
 
     async def _begin(self, row: JobRow, record: JobRecord, first: JobCreated) -> None:
         """Write a new job down and begin it; lets go of `posting` once that is decided."""
@@ -209,7 +213,7 @@ class Jobs:
 
     async def _give_again(self, request: Request, made: Reused) -> Submitted:
         """Write a video that is kept already. Raises BadRequest, NameTaken, StorageError."""
-        self._check_name(request)
+        await self._check_name(request)
         target = request.out_dir / f"{request.name}.mp4"
         await check_out_dir(request.out_dir)
         try:
@@ -303,6 +307,13 @@ class Jobs:
         task = asyncio.create_task(wait())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _taken(target: Path, record: JobRecord) -> NameTaken:
+    return NameTaken(
+        f"{target} is the result of job {record.job_id}",
+        "give another --name, or another folder with --out",
+    )
 
 
 def _replay(entries: list[Entry]) -> JobState:

@@ -111,6 +111,15 @@ class Journal:
         query = select(JOBS).order_by(JOBS.c.created_ms.desc(), JOBS.c.job_id).limit(limit)
         return await self._jobs(query.where(~JOBS.c.ended) if open_only else query)
 
+    async def ended_jobs_named(self, name: str) -> list[JobRow]:
+        """Jobs that are over and have this name somewhere in their record; the reader looks where.
+
+        Args:
+            name: of letters, digits, dots, dashes and underscores.
+        """
+        within = JOBS.c.record.contains(f'"name":"{name}"', autoescape=True)
+        return await self._jobs(select(JOBS).where(JOBS.c.ended, within))
+
     async def events(self, job_id: str) -> list[Entry]:
         """All events of a job, in order. Raises JournalGap when one is missing."""
         found = await self._entries(EVENTS, job_id, -1, None)

@@ -1,0 +1,86 @@
+"""Makes the contact sheets of docs/quality: python scripts/quality_sheets.py [clips] [depth]
+
+Every video is made whole, in this process, by the plan that a buyer's job has, at 256x256 and 2 s
+(10 s would need minutes here). clips: text→video and image→video; depth: one seed at each quality.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reelmesh.node.stages.local import run_plan_locally
+from reelmesh.scheduler.sources import Picture
+from reelmesh.scheduler.spec import parse_spec
+from reelmesh.scheduler.templates import make_plan
+from scripts.contact_sheet import Row, save, sheet, spread
+from scripts.eval_image_to_video import cases
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "quality"
+SMALL = {"width": 256, "height": 256, "seconds": 2.0, "seed": 7}
+FRAMES = 7
+
+PROMPTS = (
+    "a large red star spinning over a light blue background",
+    "a small yellow ball bouncing on a dark green background",
+    "an orange ring moves in a circle, everything behind it is black",
+    "a cat walks along a beach at sunset",
+)
+PICTURES = ("circle-left", "star-up", "photo-right")
+QUALITIES = ("fixed", "auto", "draft", "high")
+
+
+def made(folder: Path, fields: dict[str, object], image: Path | None = None) -> Row:
+    """Make one video and take its frames; the caption is the prompt."""
+    sources = {}
+    if image is not None:
+        digest = hashlib.sha256(image.read_bytes()).hexdigest()
+        source = Picture.model_validate({"sha256": digest, "size": image.stat().st_size})
+        fields = {**fields, "kind": "image_to_video", "image": source.model_dump()}
+        sources = {source.sha256: image}
+    work = Path(tempfile.mkdtemp(dir=folder))
+    video = run_plan_locally(make_plan(parse_spec(fields)), work, sources=sources)
+    return Row(str(fields["prompt"]), spread(video, FRAMES))
+
+
+def clips(folder: Path) -> list[Row]:
+    """text→video within and beyond the model's world, then image→video."""
+    rows = [made(folder, {**SMALL, "prompt": prompt}) for prompt in PROMPTS]
+    rows[-1] = Row(f"beyond its world: {rows[-1].caption}", rows[-1].frames)
+    for name in PICTURES:
+        picture, prompt = cases()[name]
+        file = folder / f"{name}.png"
+        file.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+        row = made(folder, {**SMALL, "prompt": prompt}, file)
+        rows.append(Row(f"from a picture ({name}): {prompt}", row.frames))
+    return rows
+
+
+def depth(folder: Path) -> list[Row]:
+    """The same prompt and seed at every quality."""
+    rows = []
+    for prompt in PROMPTS[:2]:
+        for quality in QUALITIES:
+            row = made(folder, {**SMALL, "prompt": prompt, "quality": quality})
+            rows.append(Row(f"{quality}: {prompt}", row.frames))
+    return rows
+
+
+def main() -> None:
+    """Entry point."""
+    FOLDER.mkdir(exist_ok=True)
+    sheets = {"clips": clips, "depth": depth}
+    for name in sys.argv[1:] or list(sheets):
+        with tempfile.TemporaryDirectory() as folder:
+            save(sheet(sheets[name](Path(folder))), FOLDER / f"{name}.jpg")
+        print(FOLDER / f"{name}.jpg")
+
+
+if __name__ == "__main__":
+    main()
