@@ -74,6 +74,9 @@ REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
         "render_sound": _rate(0.1),
         "speech": _rate(0.005),
         "mux": _rate(0.05),
+        "refine": _rate(1.0),
+        "upscale_tile": _rate(1.0),
+        "join_tiles": _rate(0.08),
     }
 )
 """Stage → reference rate: seconds of one CPU thread for one of the catalogue's units.

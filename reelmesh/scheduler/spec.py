@@ -18,7 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    Strict,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -27,6 +29,7 @@ from reelmesh.errors import UserError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
 from reelmesh.scheduler.quotes import picture_words
+from reelmesh.scheduler.sizes import MOST_PIXELS, Side
 from reelmesh.scheduler.sources import Picture, Source
 from reelmesh.scheduler.strict_json import read_object
 
@@ -37,13 +40,17 @@ _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp", "Co", "Cn"})
 # Marks that make text read in another order than it is stored in.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
+_SIZE_HINT = (
+    "take an even number from 128 to 3840, at most 3840x2160 in all; for what does not begin with "
+    "a prompt or a picture alone, a multiple of 64 from 256 to 1024"
+)
 _HINTS: Mapping[str, str] = {
     "prompt": "say in one line what the video shows, e.g. 'a small green square moving up over a "
     "black background'",
     "seconds": "ask for 1 to 20 seconds",
     "fps": "ask for 12 to 60 frames a second; 24 is usual",
-    "width": "take a multiple of 64 from 256 to 1024, e.g. 512",
-    "height": "take a multiple of 64 from 256 to 1024, e.g. 512",
+    "width": _SIZE_HINT,
+    "height": _SIZE_HINT,
     "steps": "take 4 to 50 steps; 20 is usual",
     "guidance": "take 1 to 10; 2 is usual",
     "quality": "take fixed, draft, auto or high",
@@ -92,6 +99,18 @@ _Size = Annotated[int, Field(ge=256, le=1024, strict=True), AfterValidator(_size
 _Real = BeforeValidator(_number)
 AudioStyle = Literal["natural", "wooden", "metallic", "cartoon", "soft"]
 """natural: rubber and skin; wooden: blocks; metallic: bells; cartoon: springs; soft: felt."""
+
+
+def _area(height: int, info: ValidationInfo) -> int:
+    width = info.data.get("width", 0)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width}x{height} is more than 3840x2160 in all")
+    return height
+
+
+Width = Annotated[Side, Strict()]
+Height = Annotated[Side, Strict(), AfterValidator(_area)]
+"""Sides of a video of a kind that is made at any size: see `templates.sizing`."""
 
 
 class JobSpec(BaseModel):
@@ -171,6 +190,8 @@ class TextToVideo(GeneratedSpec):
     """A video from a prompt."""
 
     kind: Literal["text_to_video"] = "text_to_video"
+    width: Width = 512
+    height: Height = 512
 
 
 class ImageToVideo(GeneratedSpec):

@@ -34,6 +34,33 @@ GOOD: dict[str, dict[str, Any]] = {
     "render_sound": {"seconds": 4.0, "style": "natural", "ambience": "room", "seed": 1},
     "speech": {"text": "Hello there.", "style": "soft", "seconds": 3.7},
     "mux": {"fps": 24, "frames": 96, "video_bytes": 1000000},
+    "refine": {
+        "start": 0,
+        "stop": 16,
+        "from_width": 64,
+        "from_height": 64,
+        "width": 214,
+        "height": 120,
+    },
+    "upscale_tile": {
+        "start": 0,
+        "stop": 12,
+        "width": 3840,
+        "height": 2160,
+        "columns": 3,
+        "rows": 2,
+        "tile": 4,
+        "sparse": True,
+    },
+    "join_tiles": {
+        "fps": 24,
+        "crf": 18,
+        "frames": 12,
+        "width": 3840,
+        "height": 2160,
+        "columns": 3,
+        "rows": 2,
+    },
 }
 UNITS = {
     "encode_text": 1.0,
@@ -52,6 +79,9 @@ UNITS = {
     "render_sound": 4.0,
     "speech": 12.0,
     "mux": 4.0,
+    "refine": 2.768896,
+    "upscale_tile": 21.805056,
+    "join_tiles": 99.5328,
 }
 
 

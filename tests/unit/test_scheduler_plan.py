@@ -195,3 +195,60 @@ def test_a_source_may_not_stand_in_for_a_result() -> None:
     value["subtasks"][1]["sources"] *= 2
     with pytest.raises(InvalidPlan):
         parse_plan(value)
+
+
+FIRST_PLANS = {
+    "1c63140a9840272b3a4b4dff5e0382dae85142f0ff5785463f8c9a059d60f3be": {
+        "prompt": "a red ball",
+        "seed": 5,
+    },
+    "31db0dd68160b121e0cf7a4efa2a1206838524d70085f37d3877ecf5259efe2c": {
+        "prompt": "x",
+        "width": 1024,
+        "height": 256,
+        "seconds": 3.3,
+        "fps": 60,
+    },
+    "f59385a2a6913822ee2ae8efd39750fa93769a743dccac86aab865eade85c809": IMAGE.model_dump(),
+}
+
+
+@pytest.mark.parametrize("known", FIRST_PLANS)
+def test_plans_of_the_first_sizes_stay_as_they_were(known: str) -> None:
+    assert make_plan(parse_spec(FIRST_PLANS[known])).plan_hash() == known
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "tiles"),
+    [(1920, 1080, 2), (3840, 2160, 6), (2160, 3840, 6), (854, 480, 1), (128, 3840, 3)],
+)
+def test_any_size_is_made_from_tiles(width: int, height: int, tiles: int) -> None:
+    spec = parse_spec({"prompt": "x", "seconds": 2, "width": width, "height": height})
+    made = make_plan(spec)
+    assert parse_plan(canonical(made)) == made
+    stages = [subtask.stage for subtask in made.subtasks]
+    assert stages[:5] == ["encode_text", "skeleton", "skeleton", "decode", "refine"]
+    assert stages.count("join_tiles") == 4
+    assert stages.count("upscale_tile") == 4 * tiles
+    for joined in (made[f"join_tiles-{i}"] for i in range(4)):
+        assert [ref.name for ref in joined.inputs] == [f"tile-{i}" for i in range(tiles)]
+        assert {made[ref.subtask].params["tile"] for ref in joined.inputs} == set(range(tiles))
+    assert sum(int(str(made[f"join_tiles-{i}"].params["frames"])) for i in range(4)) == spec.frames
+    assert all(subtask.memory_mb < 2048 for subtask in made.subtasks)
+    # What travels for a frame of 4K is less than half of what it has raw.
+    raw = spec.frames * width * height * 3
+    assert sum(s.bytes_out for s in made.subtasks if s.stage == "upscale_tile") < raw / 2
+
+
+def test_the_longest_4k_video_has_a_plan() -> None:
+    spec = {"prompt": "x", "seconds": 20, "fps": 60, "width": 3840, "height": 2160}
+    assert len(make_plan(parse_spec(spec)).subtasks) < 1100
+
+
+def test_smaller_tiles_can_be_asked_for() -> None:
+    spec = parse_spec({"prompt": "x", "seconds": 1, "width": 640, "height": 384, "fps": 12})
+    first = plan(spec, tile_side=256)
+    assert not any(subtask.stage == "upscale_tile" for subtask in first.subtasks)
+    spec = parse_spec({"prompt": "x", "seconds": 1, "width": 640, "height": 386, "fps": 12})
+    cut = plan(spec, tile_side=256)
+    assert sum(subtask.stage == "upscale_tile" for subtask in cut.subtasks) == 6

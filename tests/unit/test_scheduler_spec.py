@@ -79,8 +79,10 @@ def test_a_prompt_of_odd_characters_is_refused(bad: str) -> None:
         ("seconds", float("nan"), "finite"),
         ("fps", 11, "12 to 60"),
         ("fps", 24.5, "12 to 60"),
-        ("width", 500, "500 is not a multiple of 64"),
-        ("height", 2048, "multiple of 64 from 256 to 1024"),
+        ("width", 501, "multiple of 2"),
+        ("width", 126, "even number from 128 to 3840"),
+        ("height", 3842, "even number from 128 to 3840"),
+        ("height", 512.0, "even number"),
         ("steps", 3, "4 to 50"),
         ("guidance", True, "a number is wanted"),
         ("seed", -1, "whole number"),
@@ -157,3 +159,17 @@ def test_a_video_may_be_larger_than_a_picture() -> None:
     assert Footage(sha256="ab" * 32, size=2**30).size == 2**30
     with pytest.raises(ValueError, match="1024 MiB"):
         Footage(sha256="ab" * 32, size=2**30 + 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1920, 1080), (3840, 2160), (2160, 3840), (854, 480), (128, 3840)]
+)
+def test_any_even_size_up_to_4k_is_taken(width: int, height: int) -> None:
+    spec = parse_spec({"prompt": "x", "width": width, "height": height})
+    assert (spec.width, spec.height) == (width, height)
+
+
+def test_more_pixels_than_4k_are_refused() -> None:
+    with pytest.raises(InvalidSpec, match="3840x2162 is more than 3840x2160 in all") as caught:
+        parse_spec({"prompt": "x", "width": 3840, "height": 2162})
+    assert "at most 3840x2160" in caught.value.hint

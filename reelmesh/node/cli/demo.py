@@ -15,7 +15,7 @@ PROMPT = "a small green square moving up over a black background"
 def demo(
     prompt: Annotated[str, typer.Argument(help="What the video shows.")] = PROMPT,
     seconds: Annotated[float, typer.Option(help="Length.")] = 4.0,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 64.")] = "512x512",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, even.")] = "512x512",
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same video.")] = None,
     budget: Annotated[str, typer.Option(help="Most that is paid, with its unit.")] = "0.002eth",
     out: Annotated[Path, typer.Option(help="Folder for what is made.")] = Path("out"),

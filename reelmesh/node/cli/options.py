@@ -39,7 +39,8 @@ class JobOptions:
     size: Annotated[
         str | None,
         typer.Option(
-            help="WIDTHxHEIGHT, multiples of 64.", show_default="512x512, or the image's shape"
+            help="WIDTHxHEIGHT, even, from 128 up to 3840x2160.",
+            show_default="512x512, or the image's shape",
         ),
     ] = None
     fps: Annotated[int | None, typer.Option(help="Frames a second.", show_default="24")] = None

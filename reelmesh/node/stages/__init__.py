@@ -37,6 +37,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "render_sound": ("render_sound", "RenderSound"),
     "speech": ("speech", "Speech"),
     "mux": ("mux", "Mux"),
+    "refine": ("refine", "Refine"),
+    "upscale_tile": ("upscale_tile", "UpscaleTile"),
+    "join_tiles": ("join_tiles", "JoinTiles"),
 }
 
 

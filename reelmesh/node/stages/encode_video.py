@@ -40,10 +40,10 @@ class EncodeVideo(ModelFree):
         path = ctx.workdir / "segment.mp4"
         count = 0
         with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as file:
-            stream: Any = _stream(file, params)
+            stream: Any = segment_stream(file, params)
             for picture in iter_frames(inputs["frames"], limits):
                 ctx.progress(count / params.frames, f"frame {count + 1} of {params.frames}")
-                file.mux(stream.encode(_yuv(picture, count, params.fps)))
+                file.mux(stream.encode(yuv(picture, count, params.fps)))
                 count += 1
             if count != params.frames:
                 raise bad_input(f"there are {count} pictures, not {params.frames}")
@@ -53,21 +53,28 @@ class EncodeVideo(ModelFree):
         return {"segment": path}
 
 
-def _stream(file: Any, params: Any) -> Any:
+def segment_stream(file: Any, params: Any) -> Any:
+    """A new stream for a segment of `params.width` x `params.height` at `params.fps` and `crf`."""
     stream = file.add_stream("libx264", rate=params.fps)
     stream.width, stream.height, stream.pix_fmt = params.width, params.height, "yuv420p"
     stream.options = _X264 | {"crf": str(params.crf), "g": str(2 * params.fps)}
     context = stream.codec_context
     context.thread_count = 1
     context.time_base = Fraction(1, params.fps)
-    context.colorspace = Colorspace.ITU709
-    context.color_primaries = ColorPrimaries.BT709
-    context.color_trc = ColorTrc.BT709
-    context.color_range = ColorRange.MPEG
+    describe_colours(context)
     return stream
 
 
-def _yuv(picture: Picture, number: int, fps: int) -> av.VideoFrame:
+def describe_colours(what: Any) -> None:
+    """Says of a codec context or a frame that it is BT.709 in limited range."""
+    what.colorspace = Colorspace.ITU709
+    what.color_primaries = ColorPrimaries.BT709
+    what.color_trc = ColorTrc.BT709
+    what.color_range = ColorRange.MPEG
+
+
+def yuv(picture: Picture, number: int, fps: int) -> av.VideoFrame:
+    """A uint8 [H, W, 3] picture as yuv420p, BT.709 in limited range, shown at `number` / `fps`."""
     rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
     frame = rgb.reformat(
         format="yuv420p",

@@ -204,6 +204,38 @@ def _mux(runner: Runner, folder: Path) -> Sample:
     return {"fps": 24, "frames": 32, "video_bytes": 4 << 20}, {"video": video, "sound": sound}
 
 
+def _refine(_: Runner, folder: Path) -> Sample:
+    path = _disc(folder, frames=2, side=64)
+    params = {"start": 0, "stop": 2, "from_width": 64, "from_height": 64}
+    return {**params, "width": 160, "height": 90}, {"frames": path}
+
+
+def _upscale_tile(_: Runner, folder: Path) -> Sample:
+    """Two unlike frames that are nowhere flat: the dearest case, so that no bid is too low."""
+    import numpy as np
+
+    from reelmesh.node.stages.frames import write_frames
+
+    noise = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    grid = {"width": 256, "height": 256, "columns": 1, "rows": 1, "tile": 0}
+    params = {**grid, "start": 0, "stop": 2, "sparse": True}
+    return params, {"frames": write_frames(folder / "noise.mkv", noise)}
+
+
+def _join_tiles(_: Runner, folder: Path) -> Sample:
+    import numpy as np
+
+    from reelmesh.node.stages.tiles import TileWriter
+
+    path = folder / "tile.mkv"
+    steep = np.add.outer(np.arange(_SIDE), np.arange(_SIDE)) // 5
+    with TileWriter(path, _SIDE, _SIDE) as writer:
+        for i in range(8):
+            writer.write(np.dstack([steep, steep[::-1], steep + i]).astype(np.uint8))
+    grid = {"width": _SIDE, "height": _SIDE, "columns": 1, "rows": 1}
+    return {**grid, "fps": 24, "crf": 18, "frames": 8}, {"tile-0": path}
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -221,4 +253,7 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "render_sound": _render_sound,
     "speech": _speech,
     "mux": _mux,
+    "refine": _refine,
+    "upscale_tile": _upscale_tile,
+    "join_tiles": _join_tiles,
 }

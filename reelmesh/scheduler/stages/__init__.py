@@ -20,12 +20,15 @@ from reelmesh.scheduler.stages import (
     encode_video,
     find_events,
     interpolate,
+    join_tiles,
     mux,
     preview,
+    refine,
     render_sound,
     skeleton,
     speech,
     upscale,
+    upscale_tile,
 )
 from reelmesh.scheduler.stages.entry import KINDS, StageEntry, StageParams
 from reelmesh.scheduler.strict_json import read_object
@@ -64,6 +67,9 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             render_sound,
             speech,
             mux,
+            refine,
+            upscale_tile,
+            join_tiles,
         )
     }
 )

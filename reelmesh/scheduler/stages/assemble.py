@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from reelmesh.scheduler.stages.entry import MIB, StageEntry, StageParams
 
@@ -13,10 +13,22 @@ MAX_SEGMENTS = 1200
 
 
 class AssembleParams(StageParams):
-    """segments: how many come in, named segment-0, segment-1, … in the order that they play."""
+    """segments: how many come in, named segment-0, segment-1, … in the order that they play.
+
+    segment_mb: MiB that each is expected to have; left out at 1, as in plans from before there were
+    large ones.
+    """
 
     fps: Annotated[int, Field(ge=1, le=60)]
     segments: Annotated[int, Field(ge=1, le=MAX_SEGMENTS)]
+    segment_mb: Annotated[int, Field(ge=1, le=1024)] = 1
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = write(self)
+        if self.segment_mb == 1:
+            fields.pop("segment_mb", None)
+        return fields
 
 
 def _inputs(params: AssembleParams) -> Mapping[str, str]:
@@ -34,5 +46,5 @@ ENTRY = StageEntry(
     unit="segment",
     units=lambda params: float(params.segments),
     memory_mb=lambda _: 500,
-    bytes_out=lambda params: params.segments * MIB,
+    bytes_out=lambda params: params.segments * params.segment_mb * MIB,
 )

@@ -14,6 +14,7 @@ KINDS: Mapping[str, str] = {
     "features": "safetensors: what a text encoder made of a prompt",
     "latent": "safetensors: a clip on its way through a denoise loop, or at its end",
     "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",
+    "tile": "H.264 yuv420p in MKV, finely coded: a part of a run of a video's frames",
     "segment": "H.264 yuv420p MP4, one run of a video's frames, starting at a key frame",
     "video": "MP4, the finished video",
     "events": "JSON: what happens in a clip that can be heard, see node/stages/events.py",

@@ -40,8 +40,22 @@ class InterpolateParams(StageParams):
         return self
 
 
+WORK_SIDE = 256
+"""Smaller pictures are enlarged to about this side to follow motion; larger ones cost more."""
+
+
 def _frames(params: InterpolateParams) -> int:
     return params.stop - params.start
+
+
+def _units(params: InterpolateParams) -> float:
+    return _frames(params) * max(1.0, params.side**2 / WORK_SIDE**2)
+
+
+def _memory_mb(params: InterpolateParams) -> int:
+    usual = 600 + _frames(params) // 8
+    # Of large pictures: the key frames, and about thirty planes of colour in fp32 for one frame.
+    return usual if params.side <= WORK_SIDE else usual + 50 * params.side**2 * 12 // 2**20
 
 
 ENTRY = StageEntry(
@@ -52,7 +66,7 @@ ENTRY = StageEntry(
     outputs={"frames": "frames"},
     params=InterpolateParams,
     unit="frame",
-    units=lambda params: float(_frames(params)),
-    memory_mb=lambda params: 600 + _frames(params) // 8,
+    units=_units,
+    memory_mb=_memory_mb,
     bytes_out=lambda params: _frames(params) * params.side * params.side * 3 // 2,
 )

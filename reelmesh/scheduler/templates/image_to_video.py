@@ -19,8 +19,9 @@ from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import ImageToVideo
 from reelmesh.scheduler.stages.decode import SKELETON_FRAMES
 from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
+from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
 from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
-from reelmesh.scheduler.templates.text_to_video import CHUNK_FRAMES, chunks, cuts, join
+from reelmesh.scheduler.templates.text_to_video import chunks, join
 
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
 """Two seconds at 24 frames a second."""

@@ -3,6 +3,9 @@
 encode_text → skeleton-0 → skeleton-1 → decode → interpolate ─┬→ upscale-0 → encode_video-0 ─┐
                                                               ├→ upscale-1 → encode_video-1 ─┤
                                                               └→ …                           ┴→ assemble
+
+That is how it goes at the sizes of the first version. At any other size the chain ends in `decode`,
+and `tiled` says how it goes on.
 """  # noqa: E501 (a picture)
 
 from __future__ import annotations
@@ -11,31 +14,41 @@ from itertools import pairwise
 
 from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
+from reelmesh.scheduler.sizes import TILE_SIDE, is_first_size
 from reelmesh.scheduler.spec import GeneratedSpec, JobSpec
-from reelmesh.scheduler.stages.decode import SKELETON_FRAMES
+from reelmesh.scheduler.stages.decode import SKELETON_FRAMES, SKELETON_SIZE
+from reelmesh.scheduler.stages.entry import MIB
+from reelmesh.scheduler.templates import tiled
+from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
 from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
 
 CRF = 18
 """Visually lossless for x264."""
 
 
-CHUNK_FRAMES = 12
-"""Half a second at 24 frames a second."""
-
-
-def plan(spec: GeneratedSpec, *, chunk_frames: int = CHUNK_FRAMES) -> Plan:
+def plan(
+    spec: GeneratedSpec, *, chunk_frames: int = CHUNK_FRAMES, tile_side: int = TILE_SIDE
+) -> Plan:
     """Cut a spec into subtasks.
 
     Args:
         chunk_frames: the most frames in one upscale subtask, 1..240. Half a second is small enough
             that unequal providers finish together, and large enough that moving it costs little.
+        tile_side: the most pixels along a tile's side, where the size is none of the first.
     """
     if not 1 <= chunk_frames <= 240:
         raise ValueError("chunk_frames must be from 1 to 240")
     chain = _clip(spec)
-    enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames)
+    small = chain[-1]
+    if is_first_size(spec.width, spec.height):
+        chain.append(_timeline(spec, small))
+        enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames)
+    else:
+        enlarged, encoded = tiled.enlarge(
+            spec, small, SKELETON_FRAMES, (SKELETON_SIZE, SKELETON_SIZE), CRF, tile_side
+        )
     video = join(spec, encoded)
-    sound = soundtrack(spec, chain[-2], SKELETON_FRAMES, video)
+    sound = soundtrack(spec, small, SKELETON_FRAMES, video)
     return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video, *sound))
 
 
@@ -54,13 +67,12 @@ def _clip(spec: GeneratedSpec) -> list[Subtask]:
         {"features": text, "latent": first},
     )
     small = build_subtask("decode", "decode", {"frames": 16}, {"latent": second})
-    smooth = build_subtask(
-        "interpolate",
-        "interpolate",
-        {"start": 0, "stop": spec.frames, "total": spec.frames},
-        {"frames": small},
-    )
-    return [text, first, second, small, smooth]
+    return [text, first, second, small]
+
+
+def _timeline(spec: GeneratedSpec, small: Subtask) -> Subtask:
+    whole = {"start": 0, "stop": spec.frames, "total": spec.frames}
+    return build_subtask("interpolate", "interpolate", whole, {"frames": small})
 
 
 def chunks(
@@ -86,15 +98,12 @@ def chunks(
 
 def join(spec: JobSpec, encoded: list[Subtask]) -> Subtask:
     """The last subtask: all segments in one MP4."""
+    params = {"fps": spec.fps, "segments": len(encoded)}
+    if not is_first_size(spec.width, spec.height):
+        params["segment_mb"] = -(-encoded[0].bytes_out // MIB)
     return build_subtask(
         "assemble",
         "assemble",
-        {"fps": spec.fps, "segments": len(encoded)},
+        params,
         {f"segment-{i}": segment for i, segment in enumerate(encoded)},
     )
-
-
-def cuts(total: int, most: int) -> list[int]:
-    """Boundaries 0..total of the fewest chunks of at most `most`, of sizes that differ by one."""
-    count = -(-total // most)
-    return [total * i // count for i in range(count + 1)]
