@@ -30,7 +30,7 @@ BAD_LINES = [
     (["job", "submit", ""], "prompt is empty"),
     (["job", "submit", "x" * 301], "301 characters"),
     (["job", "submit", "a\nb"], "line break"),
-    (["job", "submit", "a ball", "--size", "500x500"], "multiple of 64"),
+    (["job", "submit", "a ball", "--size", "501x500"], "multiple of 2"),
     (["job", "submit", "a ball", "--size", "big"], "not a size"),
     (["job", "submit", "a ball", "--budget", "0.002"], "not an amount"),
     (["job", "submit", "a ball", "--deadline", "soon"], "not a length of time"),
