@@ -95,6 +95,7 @@ class ProviderConfig(NodeConfig):
         operator: EIP-55 address of the cold key that stakes for this node; None: not told.
         stages: Stages offered; None offers every stage that runs on the device.
         nice: Added to the niceness of worker processes, 0..19.
+        models: Folder of production models; None: `models` beside the node's own folder.
     """
 
     threads: int = Field(default=1, ge=1, le=256)
@@ -109,6 +110,12 @@ class ProviderConfig(NodeConfig):
     stages: tuple[str, ...] | None = None
     uplink_mbps: float = Field(default=100.0, gt=0.0)
     nice: int = Field(default=0, ge=0, le=19)
+    models: Path | None = None
+
+    @property
+    def models_folder(self) -> Path:
+        """Where production models are looked for."""
+        return self.models or self.home.parent / "models"
 
 
 class StageReference(BaseModel):

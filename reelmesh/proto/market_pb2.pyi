@@ -50,6 +50,8 @@ class Rate(google.protobuf.message.Message):
     PRICE_PER_UNIT_FIELD_NUMBER: builtins.int
     MEMORY_MB_FIELD_NUMBER: builtins.int
     RESIDENT_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    MODEL_HASH_FIELD_NUMBER: builtins.int
     stage: builtins.str
     stage_version: builtins.int
     seconds_per_unit: builtins.float
@@ -60,6 +62,10 @@ class Rate(google.protobuf.message.Message):
     """peak memory seen"""
     resident: builtins.bool
     """its model is loaded now"""
+    model: builtins.str
+    """production model; empty: the stage's embedded backend"""
+    model_hash: builtins.bytes
+    """32 bytes that name the model's files; with a model alone"""
     def __init__(
         self,
         *,
@@ -69,8 +75,10 @@ class Rate(google.protobuf.message.Message):
         price_per_unit: builtins.str = ...,
         memory_mb: builtins.int = ...,
         resident: builtins.bool = ...,
+        model: builtins.str = ...,
+        model_hash: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["memory_mb", b"memory_mb", "price_per_unit", b"price_per_unit", "resident", b"resident", "seconds_per_unit", b"seconds_per_unit", "stage", b"stage", "stage_version", b"stage_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["memory_mb", b"memory_mb", "model", b"model", "model_hash", b"model_hash", "price_per_unit", b"price_per_unit", "resident", b"resident", "seconds_per_unit", b"seconds_per_unit", "stage", b"stage", "stage_version", b"stage_version"]) -> None: ...
 
 global___Rate = Rate
 
@@ -131,6 +139,7 @@ class SubtaskOffer(google.protobuf.message.Message):
     BYTES_IN_FIELD_NUMBER: builtins.int
     BYTES_OUT_FIELD_NUMBER: builtins.int
     RESERVE_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
     id: builtins.str
     """unique in the plan"""
     stage: builtins.str
@@ -141,6 +150,8 @@ class SubtaskOffer(google.protobuf.message.Message):
     bytes_out: builtins.int
     reserve: builtins.str
     """most that will be paid, in wei, decimal"""
+    model: builtins.str
+    """production model; empty: the stage's embedded backend"""
     def __init__(
         self,
         *,
@@ -152,8 +163,9 @@ class SubtaskOffer(google.protobuf.message.Message):
         bytes_in: builtins.int = ...,
         bytes_out: builtins.int = ...,
         reserve: builtins.str = ...,
+        model: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "id", b"id", "memory_mb", b"memory_mb", "reserve", b"reserve", "stage", b"stage", "stage_version", b"stage_version", "units", b"units"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "id", b"id", "memory_mb", b"memory_mb", "model", b"model", "reserve", b"reserve", "stage", b"stage", "stage_version", b"stage_version", "units", b"units"]) -> None: ...
 
 global___SubtaskOffer = SubtaskOffer
 
@@ -218,6 +230,8 @@ class StageBid(google.protobuf.message.Message):
     SECONDS_PER_UNIT_FIELD_NUMBER: builtins.int
     MEMORY_MB_FIELD_NUMBER: builtins.int
     RESIDENT_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    MODEL_HASH_FIELD_NUMBER: builtins.int
     stage: builtins.str
     stage_version: builtins.int
     price_per_unit: builtins.str
@@ -225,6 +239,10 @@ class StageBid(google.protobuf.message.Message):
     seconds_per_unit: builtins.float
     memory_mb: builtins.int
     resident: builtins.bool
+    model: builtins.str
+    """as the call's subtasks name it"""
+    model_hash: builtins.bytes
+    """what will be attested; with a model alone"""
     def __init__(
         self,
         *,
@@ -234,8 +252,10 @@ class StageBid(google.protobuf.message.Message):
         seconds_per_unit: builtins.float = ...,
         memory_mb: builtins.int = ...,
         resident: builtins.bool = ...,
+        model: builtins.str = ...,
+        model_hash: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["memory_mb", b"memory_mb", "price_per_unit", b"price_per_unit", "resident", b"resident", "seconds_per_unit", b"seconds_per_unit", "stage", b"stage", "stage_version", b"stage_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["memory_mb", b"memory_mb", "model", b"model", "model_hash", b"model_hash", "price_per_unit", b"price_per_unit", "resident", b"resident", "seconds_per_unit", b"seconds_per_unit", "stage", b"stage", "stage_version", b"stage_version"]) -> None: ...
 
 global___StageBid = StageBid
 

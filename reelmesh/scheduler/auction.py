@@ -116,7 +116,7 @@ def _quantum(reserves: Mapping[SubtaskId, Wei], time_value: int, deadline_ms: in
 
 
 def _work(lanes: Lanes, task: Subtask) -> Work:
-    return lanes.work(task.stage, task.units, task.memory_mb, task.bytes_out)
+    return lanes.work(task.offering, task.units, task.memory_mb, task.bytes_out)
 
 
 def _least_ms(lanes: Lanes, task: Subtask) -> int:
@@ -206,7 +206,7 @@ class _Sale:
         finish = np.maximum(lanes.free_ms, min(lot.ready_ms.values())) + lot.work.run_ms
         finish += np.minimum(np.ceil(fetch), MAX_TIME_MS).astype(np.int64)
         if lot.work.load_ms:
-            finish += lanes.cold(lot.group.like.stage) * lot.work.load_ms
+            finish += lanes.cold(lot.group.like.offering) * lot.work.load_ms
         return finish
 
     def _codes(self, lot: _Lot, finish: Ints) -> Codes:
@@ -306,7 +306,7 @@ class _Sale:
 
     def _run(self, lot: _Lot, placed: _Placed) -> None:
         """Let the winners' lanes run what they won, in order, with the real inputs' times."""
-        lanes, work, stage = self.lanes, lot.work, lot.group.like.stage
+        lanes, work, stage = self.lanes, lot.work, lot.group.like.offering
         cold = lanes.cold(stage) if work.load_ms else None
         for task, (position, price) in sorted(placed, key=lambda item: item[1].position.rank):
             lane = position.lane
@@ -335,4 +335,6 @@ def _most_hopeful(row: Codes) -> LossReason:
     for reason in _HOPE:
         if CODE_OF[reason] in found:
             return reason
+    if CODE_OF[LossReason.MODEL_NOT_OFFERED] in found:
+        return LossReason.MODEL_NOT_OFFERED
     return LossReason.STAGE_NOT_OFFERED

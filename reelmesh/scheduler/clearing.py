@@ -24,6 +24,7 @@ class LossReason(StrEnum):
     EXCLUDED = "excluded"
     STAGE_NOT_OFFERED = "stage_not_offered"
     NO_BIDS = "no_bids"
+    MODEL_NOT_OFFERED = "model_not_offered"
 
 
 EXPLAIN: Mapping[LossReason, str] = {
@@ -35,6 +36,7 @@ EXPLAIN: Mapping[LossReason, str] = {
     LossReason.NO_MEMORY: "the subtask needs more memory than the device has",
     LossReason.EXCLUDED: "it failed this subtask before",
     LossReason.STAGE_NOT_OFFERED: "its bid does not offer this stage",
+    LossReason.MODEL_NOT_OFFERED: "it does not offer the model asked for, or has other files of it",
     LossReason.NO_BIDS: "no provider answered the call",
 }
 """One plain line for each reason."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reelmesh.errors import UserError
 from reelmesh.scheduler.clearing import LossReason
 from reelmesh.scheduler.ids import MAX_WEI, SubtaskId, Wei, WeiField, ether
+from reelmesh.scheduler.models import MODELS, offering
 from reelmesh.scheduler.offers import ProviderOffer, ask_wei
 from reelmesh.scheduler.placement import place, problem
 from reelmesh.scheduler.plan import Plan, Subtask
@@ -25,6 +26,8 @@ from reelmesh.scheduler.stages import UnknownStage
 
 WEI_PER_CPU_S = 10**13
 """What a second of one CPU thread is taken to cost: 0.00001 ether."""
+WEI_PER_GPU_S = 2 * 10**14
+"""What a second of a data-centre GPU is taken to cost: 20 CPU threads' worth."""
 TIME_VALUE_WEI_PER_S = 10**13
 """What a second's earlier delivery of a subtask is worth to a buyer who says nothing else."""
 OVERHEAD_S = 0.25
@@ -56,7 +59,7 @@ def _rate(seconds_per_unit: float) -> ReferenceRate:
     return ReferenceRate(seconds_per_unit=seconds_per_unit, wei_per_unit=wei)
 
 
-REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType(
+_EMBEDDED: Mapping[str, ReferenceRate] = MappingProxyType(
     {
         "encode_text": _rate(0.05),
         "skeleton": _rate(0.05),
@@ -85,15 +88,28 @@ Measured with `reelmesh provider`'s own rates on a two-core cloud machine and ro
 provider's neighbours are not always quiet.
 """
 
+_PRODUCTION = {
+    offering(stage, model.name): ReferenceRate(
+        seconds_per_unit=seconds, wei_per_unit=ask_wei(WEI_PER_GPU_S, seconds)
+    )
+    for model in MODELS.values()
+    for stage, seconds in model.reference_s.items()
+}
+
+REFERENCE: Mapping[str, ReferenceRate] = MappingProxyType({**_EMBEDDED, **_PRODUCTION})
+"""Offering → reference rate. Those of production models are reckoned, not measured: from their
+number of weights, for a GPU that does 10**14 operations a second.
+"""
+
 
 def reference_cost(subtask: Subtask, reference: Mapping[str, ReferenceRate] = REFERENCE) -> Wei:
     """What a subtask costs at the reference rates, its overhead included; at least 1 wei.
 
     Raises `UnknownStage` where no rate is known.
     """
-    rate = reference.get(subtask.stage)
+    rate = reference.get(subtask.offering)
     if rate is None:
-        raise UnknownStage(f"No reference rate is known for stage {subtask.stage!r}")
+        raise UnknownStage(f"No reference rate is known for {subtask.offering!r}")
     overhead = Fraction(rate.wei_per_unit) / Fraction(rate.seconds_per_unit) * Fraction(OVERHEAD_S)
     return Wei(max(1, math.ceil(Fraction(rate.wei_per_unit) * Fraction(subtask.units) + overhead)))
 
@@ -143,7 +159,7 @@ def estimate(plan: Plan, offers: Sequence[ProviderOffer]) -> Estimate:
     missing: dict[SubtaskId, LossReason] = {}
     for subtask in plan.subtasks:
         asks = [
-            ask_wei(offer.stages[subtask.stage].price_per_unit, subtask.units)
+            ask_wei(offer.stages[subtask.offering].price_per_unit, subtask.units)
             for offer in offers
             if fits(offer, subtask) is None
         ]
@@ -158,9 +174,9 @@ def estimate(plan: Plan, offers: Sequence[ProviderOffer]) -> Estimate:
 
 def fits(offer: ProviderOffer, subtask: Subtask) -> LossReason | None:
     """Why an offer cannot do a subtask at any price; None where it can."""
-    stage = offer.stages.get(subtask.stage)
+    stage = offer.stages.get(subtask.offering)
     if stage is None:
-        return LossReason.STAGE_NOT_OFFERED
+        return LossReason.MODEL_NOT_OFFERED if subtask.model else LossReason.STAGE_NOT_OFFERED
     if offer.slots == 0:
         return LossReason.NO_SLOT
     if max(stage.memory_mb, subtask.memory_mb) > offer.memory_mb:
@@ -170,7 +186,11 @@ def fits(offer: ProviderOffer, subtask: Subtask) -> LossReason | None:
 
 def _why(subtask: Subtask, offers: Sequence[ProviderOffer]) -> LossReason:
     reasons = {fits(offer, subtask) for offer in offers}
-    for reason in (LossReason.NO_MEMORY, LossReason.NO_SLOT, LossReason.STAGE_NOT_OFFERED):
+    order = (
+        *(LossReason.NO_MEMORY, LossReason.NO_SLOT),
+        *(LossReason.MODEL_NOT_OFFERED, LossReason.STAGE_NOT_OFFERED),
+    )
+    for reason in order:
         if reason in reasons:
             return reason
     return LossReason.NO_BIDS

@@ -70,7 +70,7 @@ def make_groups(
     for task in subtasks:
         out = frozenset(exclude.get(task.id, _NOBODY))
         key = (
-            *(depth[task.id], reserves[task.id], out, tail[task.id], task.stage),
+            *(depth[task.id], reserves[task.id], out, tail[task.id], task.offering),
             *(task.stage_version, task.units, task.memory_mb, task.bytes_in, task.bytes_out),
         )
         found.setdefault(key, []).append(task)

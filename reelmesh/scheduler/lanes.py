@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelmesh.scheduler.clearing import CODE_OF, LossReason
+from reelmesh.scheduler.models import split_offering
 from reelmesh.scheduler.offers import ProviderOffer
 from reelmesh.scheduler.stages import CATALOGUE
 
@@ -117,17 +118,19 @@ class Lanes:
         if stage not in self._terms:
             found = [offer.stages.get(stage) for offer in self.offers]
             rows = self.provider
-            entry = CATALOGUE.get(stage)
+            name, production = split_offering(stage)
+            entry = CATALOGUE.get(name)
             blocked = np.full(len(self), COMPETES, dtype=np.uint8)
             blocked[self.slots == 0] = CODE_OF[LossReason.NO_SLOT]
             offered = np.array([offer is not None for offer in found])[rows]
-            blocked[~offered] = CODE_OF[LossReason.STAGE_NOT_OFFERED]
+            missing = LossReason.MODEL_NOT_OFFERED if production else LossReason.STAGE_NOT_OFFERED
+            blocked[~offered] = CODE_OF[missing]
             self._terms[stage] = _Terms(
                 price=np.array([float(o.price_per_unit) if o else 0.0 for o in found])[rows],
                 pace=np.array([o.seconds_per_unit if o else 0.0 for o in found])[rows],
                 memory=np.array([o.memory_mb if o else 0 for o in found], dtype=np.int64)[rows],
                 blocked=blocked,
-                load_ms=_ms(entry.load_s) if entry and entry.model else 0,
+                load_ms=_ms(entry.load_s) if entry and entry.has_weights else 0,
             )
         return self._terms[stage]
 
@@ -147,7 +150,7 @@ class Lanes:
 
 
 def model_of(stage: str) -> str:
-    """What has to be loaded to run a stage; two stages may share it."""
+    """What has to be loaded to run an offering; two stages may share an embedded model."""
     entry = CATALOGUE.get(stage)
     return (entry.model if entry else None) or f"stage:{stage}"
 

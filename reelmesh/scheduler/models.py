@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 EMBEDDED = "embedded"
 """In a spec's field `model`: what comes with reelmesh."""
+MAX_SIDE = 1024
+"""Longest side of a production model's clip, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Model:
         stride: width and height are multiples of it, in pixels.
         frame_stride: it makes frame_stride x n + 1 frames.
         max_frames: the most at once.
+        latent_channels, latent_stride: of its latent; pixels to one of the latent's places.
         width_hidden: features a token in its denoiser; says how attention weighs in its cost.
         guidance: classifier-free guidance that suits it.
         negative: what the guidance leads away from.
@@ -53,6 +56,8 @@ class Model:
     stride: int = 16
     frame_stride: int = 4
     max_frames: int = 81
+    latent_channels: int = 16
+    latent_stride: int = 8
     width_hidden: int = 1536
     guidance: float = 5.0
     negative: str = ""
@@ -125,6 +130,23 @@ _ALL = (
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ALL})
 """Every production model that this version knows, by name."""
+
+
+def check_model(name: str, kind: str, seconds: float, size: tuple[int, int]) -> None:
+    """That a model makes such a video. Raises ValueError with one plain line."""
+    if name == EMBEDDED:
+        return
+    known, what = MODELS.get(name), kind.replace("_", " ")
+    if known is None:
+        raise ValueError(f"no model is named {name[:40]!r}; there are {', '.join(MODELS)}")
+    if kind not in known.kinds:
+        raise ValueError(f"the model {name} does not make {what}")
+    if seconds > known.max_seconds:
+        raise ValueError(f"the model {name} makes at most {known.max_seconds:.1f} seconds")
+    if max(size) > MAX_SIDE or any(side % known.stride for side in size):
+        raise ValueError(
+            f"the model {name} makes sides that are multiples of {known.stride}, up to {MAX_SIDE}"
+        )
 
 
 def offering(stage: str, model: str = "") -> str:

@@ -69,8 +69,8 @@ def problem(subtasks: Sequence[Subtask], offers: Sequence[ProviderOffer]) -> Pro
     """Arrays from a plan's subtasks, in topological order, and the bids on them."""
     lanes = Lanes(offers, 1)
     row = {task.id: i for i, task in enumerate(subtasks)}
-    works = [lanes.work(t.stage, t.units, t.memory_mb, t.bytes_out) for t in subtasks]
-    stages = {task.stage: i for i, task in enumerate({t.stage: t for t in subtasks}.values())}
+    works = [lanes.work(t.offering, t.units, t.memory_mb, t.bytes_out) for t in subtasks]
+    stages = {task.offering: i for i, task in enumerate({t.offering: t for t in subtasks}.values())}
     models = {stage: model_of(stage) for stage in stages}
     kept = {model: i for i, model in enumerate(dict.fromkeys(models.values()))}
     resident = np.zeros((len(kept), len(lanes)), dtype=np.bool_)
@@ -85,7 +85,7 @@ def problem(subtasks: Sequence[Subtask], offers: Sequence[ProviderOffer]) -> Pro
         providers=tuple(offer.provider for offer in lanes.offers),
         run_s=np.stack([run[id(work)] for work in works]) if works else np.zeros((0, len(lanes))),
         load_s=np.array([work.load_ms / 1000 for work in works]),
-        model=np.array([kept[models[task.stage]] for task in subtasks], dtype=np.int64),
+        model=np.array([kept[models[task.offering]] for task in subtasks], dtype=np.int64),
         resident=resident,
         parents=tuple(tuple(row[p] for p in parents_of(t) if p in row) for t in subtasks),
         bytes_in=np.array([float(task.bytes_in) for task in subtasks]),

@@ -20,6 +20,7 @@ from pydantic import (
 from reelmesh.errors import PeerError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId, DigestField, SubtaskId, SubtaskIdField
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.sources import Given
 from reelmesh.scheduler.stages import KINDS, StageParams, entry, parse_params
 from reelmesh.scheduler.strict_json import read_object
@@ -85,6 +86,16 @@ class Subtask(BaseModel):
         if not self.sources:
             fields.pop("sources", None)
         return fields
+
+    @property
+    def model(self) -> str:
+        """The production model that it asks for; "" for the stage's embedded backend."""
+        return str(self.params.get("model", "")) if entry(self.stage).models else ""
+
+    @property
+    def offering(self) -> str:
+        """What is bid on for it: the stage, with the model where it asks for one."""
+        return offering(self.stage, self.model)
 
     def parsed_params(self) -> StageParams:
         """The parameters as their stage's type. Raises `InvalidParams`, `UnknownStage`."""

@@ -24,10 +24,12 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from reelmesh.errors import UserError
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
+from reelmesh.scheduler.models import EMBEDDED, MODELS, check_model
 from reelmesh.scheduler.quotes import picture_words
 from reelmesh.scheduler.sizes import MOST_PIXELS, Side
 from reelmesh.scheduler.sources import Picture, Source
@@ -60,8 +62,13 @@ _HINTS: Mapping[str, str] = {
     "spec": "ask for sound with --audio, and say in the prompt what is seen",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "layer": "take preview or whole",
+    "model": "see what there is: reelmesh model list; or leave it out for the built-in model",
+    "step_cache": "leave it out, or take first_block with a Wan model",
     "version": "this node speaks version 1 of the spec",
 }
+
+
+StepCache = Literal["off", "first_block"]
 
 
 class InvalidSpec(UserError):
@@ -166,9 +173,14 @@ class GeneratedSpec(JobSpec):
 
     audio: the video gets sound; audio_style: what things sound as if made of. A line that the
     prompt quotes is then spoken, and is no part of what the picture shows.
+
+    model: a production model's name in the registry; step_cache: how it may skip what
+    hardly changes from step to step.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"layer", "quality", "audio", "audio_style"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"layer", "quality", "audio", "audio_style", "model", "step_cache"}
+    )
 
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
     guidance: Annotated[float, _Real, Field(ge=1, le=10)] = 2.0
@@ -176,6 +188,8 @@ class GeneratedSpec(JobSpec):
     quality: Quality = "fixed"
     audio: Annotated[bool, Field(strict=True)] = False
     audio_style: AudioStyle = "natural"
+    model: str = EMBEDDED
+    step_cache: StepCache = "off"
 
     @model_validator(mode="after")
     def _audible(self) -> Self:
@@ -183,6 +197,31 @@ class GeneratedSpec(JobSpec):
             raise ValueError("A style of sound is named, and no sound is asked for")
         if self.audio and not picture_words(self.prompt):
             raise ValueError("The prompt holds only what is said, and nothing to be seen")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suited(cls, said: object) -> object:
+        """A production model's own guidance, where the buyer says nothing of it."""
+        if isinstance(said, dict) and "guidance" not in said:
+            known = MODELS.get(str(said.get("model")))
+            return said if known is None else {**said, "guidance": known.guidance}
+        return said
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            check_model(self.model, self.kind, self.seconds, (self.width, self.height))
+        except ValueError as error:
+            raise PydanticCustomError("model", "{why}", {"why": str(error)}) from error
+        caches = MODELS[self.model].caches if self.model != EMBEDDED else ()
+        if self.step_cache not in ("off", *caches):
+            why = f"the model {self.model} does not run with the step cache {self.step_cache}"
+            raise PydanticCustomError("step_cache", "{why}", {"why": why})
+        for name in () if self.model == EMBEDDED else ("layer", "quality", "audio"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                why = f"{name} goes with the built-in model, not with {self.model}"
+                raise PydanticCustomError("model", "{why}", {"why": why})
         return self
 
 
@@ -237,6 +276,8 @@ def _class_of(kind: object) -> type[JobSpec]:
 def _plain_error(error: ValidationError) -> InvalidSpec:
     first = error.errors(include_url=False, include_context=False)[0]
     field = str(first["loc"][0])[:40] if first["loc"] else "spec"
+    if first["type"] in ("model", "step_cache"):
+        return InvalidSpec(first["msg"], _HINTS[first["type"]])
     hint = _HINTS.get(field, "leave it out")
     if first["type"] == "missing":
         return InvalidSpec(f"The spec has no {field}", hint)

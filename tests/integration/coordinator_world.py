@@ -39,6 +39,7 @@ from reelmesh.node.wallet.keys import NodeKey, new_nonce
 from reelmesh.proto import control_pb2, market_pb2, work_pb2
 from reelmesh.scheduler.cost import REFERENCE
 from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.spec import JobSpec, TextToVideo
 from reelmesh.scheduler.stages import entry
 
@@ -184,6 +185,7 @@ class Actor:
         speed: Times the reference speed that it claims.
         price: Times the reference price that it asks.
         before_work: Awaited with each grant; may raise Dead to vanish for good.
+        models: The production models that it offers, each with its files' hash.
         tamper: Changes an attestation before it is signed.
     """
 
@@ -191,6 +193,7 @@ class Actor:
         self.world = world
         self.key = NodeKey.generate()
         self.price = price
+        self.models: dict[str, bytes] = {}
         self.speed = speed
         self.host = P2PHost(self.key)
         self.network = MarketNetwork(self.host, self.key)
@@ -238,7 +241,8 @@ class Actor:
             await chain.disconnect(w3)
 
     def bid(self, call: market_pb2.Call, **changes: Any) -> market_pb2.Bid:
-        stages = {s.stage: s.stage_version for s in call.subtasks}
+        called = {(s.stage, s.model): s.stage_version for s in call.subtasks}
+        stages = {key: v for key, v in called.items() if key[1] in ("", *self.models)}
         fields: dict[str, Any] = {
             "job_id": call.job_id,
             "round": call.round,
@@ -246,14 +250,20 @@ class Actor:
                 market_pb2.StageBid(
                     stage=stage,
                     stage_version=version,
-                    price_per_unit=str(int(REFERENCE[stage].wei_per_unit * self.price)),
-                    seconds_per_unit=REFERENCE[stage].seconds_per_unit / self.speed / 10,
+                    model=model,
+                    model_hash=self.models.get(model, b""),
+                    price_per_unit=str(
+                        int(REFERENCE[offering(stage, model)].wei_per_unit * self.price)
+                    ),
+                    seconds_per_unit=REFERENCE[offering(stage, model)].seconds_per_unit
+                    / self.speed
+                    / 10,
                     memory_mb=100,
                 )
-                for stage, version in stages.items()
+                for (stage, model), version in stages.items()
             ],
             "slots": 1,
-            "memory_mb": 16_000,
+            "memory_mb": 64_000,
             "queue_seconds": 0.0,
             "uplink_mbps": 1000.0,
             "certificate_der": self.certificate.der,
@@ -352,7 +362,9 @@ class Actor:
 
     def attestation(self, grant: work_pb2.Grant, refs: list[work_pb2.ArtifactRef]) -> Attestation:
         job_id = JobId("0x" + grant.job_id.hex())
+        asked = json.loads(grant.params_json).get("model", "")
         model = entry(grant.stage).model is not None
+        made_with = b"\x11" * 32 if model else bytes(32)
         return Attestation(
             job_id=grant.job_id,
             subtask=subtask_key(job_id, SubtaskId(grant.subtask)),
@@ -362,7 +374,7 @@ class Actor:
             trajectory_root=bytes(32),
             stage=grant.stage,
             stage_version=grant.stage_version,
-            model_hash=b"\x11" * 32 if model else bytes(32),
+            model_hash=self.models.get(asked, made_with),
             device_class="cpu-test",
             started_at=now_ms() - 5,
             finished_at=now_ms(),

@@ -386,3 +386,27 @@ async def test_bids_are_refused_with_reasons(
         finally:
             await unstaked.stop()
             await staked.stop()
+
+
+async def test_a_production_model_is_made_with_one_set_of_files(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    """Two have the model; one has other files by its name, one has none: both are told so."""
+    async with (
+        world(anvil, deployment, tmp_path / "c") as here,
+        actors(here, {"price": 0.3}, {"price": 0.4}, {"price": 0.1}, {"price": 0.1}) as four,
+    ):
+        a, b, odd, none = four
+        a.models = b.models = {"wan-t2v": b"\x01" * 32}
+        odd.models = {"wan-t2v": b"\x02" * 32}
+        job_id = await here.submit(model="wan-t2v", guidance=5.0)
+        feed = await here.watch(job_id)
+        assert feed[-1].type == "delivered", feed[-3:]
+        job = await here.show(job_id)
+        made = {"encode_prompt", "denoise-0", "denoise-1", "decode_latent"}
+        assert made <= set(a.done + b.done)
+        assert not made & set(odd.done + none.done)
+        told = {(loss["provider"], loss["subtask"]): loss["reason"] for loss in job["losses"]}
+        for actor in (odd, none):
+            assert told[actor.key.address, "denoise-0"] == "model_not_offered"
+        await accounted(here, job_id)

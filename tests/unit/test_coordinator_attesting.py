@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from reelmesh.node.coordinator.attesting import BadAttestation, _check_times
+from reelmesh.node.coordinator.attesting import BadAttestation, _check_times, _offered_hash
+from reelmesh.node.coordinator.calling import agreed_hashes
 from reelmesh.proto import work_pb2
-from reelmesh.scheduler.ids import NodeAddress, Wei
+from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job.state import Lease
 
 NOW = 1_800_000_000_000
@@ -56,3 +60,38 @@ def test_a_run_of_another_time_is_refused(started_ms: int, finished_ms: int) -> 
         _check_times(run(started_ms, finished_ms), LEASE, NOW)
     assert caught.value.reason == "wrong_times"
     assert "\n" not in caught.value.message
+
+
+def line(digest: str, model: str = "wan-t2v") -> SimpleNamespace:
+    return SimpleNamespace(stage="denoise", model=model, model_hash=digest)
+
+
+def state(*hashes: str, made: str = "") -> Any:
+    """Bidders 0, 1, … with these hashes of one model; `made`: what a subtask was made with."""
+    attested = SimpleNamespace(attestation=SimpleNamespace(model_hash="0x" + made))
+    item = SimpleNamespace(stage="denoise", model="wan-t2v")
+    return SimpleNamespace(
+        offers={
+            LEASE.provider if i == 0 else str(i): SimpleNamespace(stages=(line(digest),))
+            for i, digest in enumerate(hashes)
+        },
+        subtasks={"denoise-0": SimpleNamespace(item=item, done=attested if made else None)},
+    )
+
+
+def test_a_production_models_hash_must_be_the_one_that_was_bid() -> None:
+    signed = work_pb2.SignedAttestation(model_hash=b"\x22" * 32)
+    name = SubtaskId("denoise-0")
+    assert _offered_hash(state("11" * 32), name, LEASE, signed) == b"\x11" * 32
+    embedded = state("11" * 32)
+    embedded.subtasks[name].item.model = ""
+    assert _offered_hash(embedded, name, LEASE, signed) == signed.model_hash
+
+
+def test_a_job_is_made_with_the_files_that_most_have_or_that_it_was_begun_with() -> None:
+    bids = state("bb", "aa", "bb")
+    assert agreed_hashes(bids, bids.offers) == {"wan-t2v": "bb"}
+    tied = state("bb", "aa")
+    assert agreed_hashes(tied, tied.offers) == {"wan-t2v": "aa"}
+    begun = state("bb", "bb", "aa", made="aa")
+    assert agreed_hashes(begun, begun.offers) == {"wan-t2v": "aa"}

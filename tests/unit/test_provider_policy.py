@@ -56,6 +56,24 @@ def test_a_call_that_fits_is_bid_on_at_floor_and_margin() -> None:
     assert dict(decision.declined) == {}
 
 
+def test_a_production_model_is_bid_on_by_who_has_it_and_declined_by_who_has_not() -> None:
+    wanted = call(offer(id="denoise-0", stage="denoise", model="wan-t2v"), offer())
+    without = decide(wanted, STANDING, POLICY, NOW)
+    assert dict(without.declined) == {"denoise@wan-t2v": "model_not_offered"}
+    assert [one.stage for one in without.stages] == ["upscale"]
+    rate = StageRate("denoise", 1, 0.5, 600, model="wan-t2v", model_hash=b"h" * 32)
+    rates = {**STANDING.rates, rate.offering: rate}
+    policy = dataclasses.replace(POLICY, price_floors={"denoise@wan-t2v": 9, "denoise": 1})
+    having = decide(wanted, dataclasses.replace(STANDING, rates=rates), policy, NOW)
+    line = having.stages[0]
+    assert (line.stage, line.model, line.model_hash) == ("denoise", "wan-t2v", b"h" * 32)
+    assert int(line.price_per_unit) == 9
+    # Another model's rate does not serve, nor the stage's embedded one.
+    other = call(offer(id="denoise-0", stage="denoise", model="wan-t2v-14b"))
+    refused = decide(other, dataclasses.replace(STANDING, rates=rates), policy, NOW)
+    assert dict(refused.declined) == {"denoise@wan-t2v-14b": "model_not_offered"}
+
+
 def test_a_given_floor_replaces_the_measured_one() -> None:
     policy = dataclasses.replace(POLICY, price_floors={"upscale": 7})
     assert int(decide(call(), STANDING, policy, NOW).stages[0].price_per_unit) == 7

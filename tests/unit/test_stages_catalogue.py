@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from reelmesh.node.stages import STAGES, StageFailed, load_stage
+from reelmesh.node.stages.production import ProductionStage
 from reelmesh.node.worker.samples import _SAMPLES
 from reelmesh.scheduler.stages import CATALOGUE
 
@@ -23,7 +24,10 @@ def test_same_name_and_version(name: str) -> None:
 
 
 def test_every_stage_can_be_measured() -> None:
-    assert set(_SAMPLES) == set(CATALOGUE)
+    embedded = {name for name, entry in CATALOGUE.items() if not entry.models}
+    assert set(_SAMPLES) == embedded
+    for name in set(CATALOGUE) - embedded:
+        assert isinstance(load_stage(name), ProductionStage)
 
 
 def test_unknown_stage_is_refused() -> None:

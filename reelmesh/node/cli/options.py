@@ -21,7 +21,10 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-SPEC_FIELDS = ("seconds", "fps", "steps", "quality", "audio", "audio_style")
+SPEC_FIELDS = (
+    *("seconds", "fps", "steps", "quality", "audio", "audio_style"),
+    *("model", "step_cache"),
+)
 """Options that are fields of the spec as they stand."""
 
 P = ParamSpec("P")
@@ -66,6 +69,20 @@ class JobOptions:
         typer.Option(
             help="What things sound like: natural, wooden, metallic, cartoon or soft.",
             show_default="natural",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A production model, which providers with a GPU offer: see model list.",
+            show_default="the built-in one",
+        ),
+    ] = None
+    step_cache: Annotated[
+        str | None,
+        typer.Option(
+            help="With a Wan model: first_block skips steps that change little.",
+            show_default="off",
         ),
     ] = None
     seed: Annotated[

@@ -50,7 +50,8 @@ def check_attestation(
         ("wrong_stage", signed.stage, stage.name),
         ("wrong_stage_version", signed.stage_version, stage.version),
         ("wrong_device_class", signed.device_class, state.offers[lease.provider].device_class),
-        ("wrong_model_hash", any(signed.model_hash), stage.model is not None),
+        ("wrong_model_hash", any(signed.model_hash), stage.has_weights),
+        ("wrong_model_hash", signed.model_hash, _offered_hash(state, name, lease, signed)),
     ]
     for reason, found, wanted in expected:
         if found != wanted:
@@ -58,6 +59,19 @@ def check_attestation(
     _check_times(signed, lease, now_ms)
     _check_signature(record, name, lease, kept)
     return kept
+
+
+def _offered_hash(
+    state: JobState, name: SubtaskId, lease: Lease, signed: work_pb2.SignedAttestation
+) -> bytes:
+    """The hash that the bid named for a production model; of an embedded one, what is signed."""
+    item = state.subtasks[name].item
+    if not item.model:
+        return signed.model_hash
+    offered = {
+        (line.stage, line.model): line.model_hash for line in state.offers[lease.provider].stages
+    }
+    return bytes.fromhex(offered.get((item.stage, item.model), ""))
 
 
 def _read(signed: work_pb2.SignedAttestation) -> SignedAttestation:

@@ -115,11 +115,11 @@ def _misfits(
     if not all(_sound(line) for line in bid.stages):
         return BidRefusal.MALFORMED
     called = {
-        (s.item.stage, s.item.stage_version)
+        (s.item.stage, s.item.stage_version, s.item.model)
         for name, s in job.state.subtasks.items()
         if name in set(tender.subtasks)
     }
-    if not any((line.stage, line.stage_version) in called for line in bid.stages):
+    if not any((line.stage, line.stage_version, line.model) in called for line in bid.stages):
         return BidRefusal.NOTHING_OFFERED
     try:
         if verify_certificate(bid.certificate_der, now_ms) != sender:
@@ -149,6 +149,8 @@ def _offer(sender: NodeAddress, peer_id: str, bid: market_pb2.Bid) -> Offer:
                 seconds_per_unit=line.seconds_per_unit,
                 memory_mb=line.memory_mb,
                 resident=line.resident,
+                model=line.model,
+                model_hash=line.model_hash.hex(),
             )
             for line in bid.stages
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 
 import structlog
 
@@ -16,6 +18,7 @@ from reelmesh.scheduler.job.choosing import excluded, struck_out
 from reelmesh.scheduler.job.closing import work_ends
 from reelmesh.scheduler.job.events import Cleared
 from reelmesh.scheduler.job.state import JobState, Lost, Offer, Placement, SubtaskStatus, Tender
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.offers import ProviderOffer, StageOffer
 
 log = structlog.stdlib.get_logger(__name__)
@@ -40,6 +43,7 @@ def call_message(job: JobDriver, issued_ms: int) -> market_pb2.Call | None:
                 id=subtask.id,
                 stage=subtask.stage,
                 stage_version=subtask.stage_version,
+                model=subtask.model,
                 units=subtask.units,
                 memory_mb=subtask.memory_mb,
                 bytes_in=subtask.bytes_in,
@@ -107,10 +111,11 @@ async def clear_bids(job: JobDriver, effect: fx.ClearBids) -> None:
 
 def _clear(job: JobDriver, state: JobState, tender: Tender, now_ms: int) -> Clearing:
     wanted = set(tender.subtasks)
-    versions = {subtask.stage: subtask.stage_version for subtask in job.record.plan.subtasks}
+    versions = {task.offering: task.stage_version for task in job.record.plan.subtasks}
+    hashes = agreed_hashes(state, tender.bidders)
     return clear(
         [subtask for subtask in job.record.plan.subtasks if subtask.id in wanted],
-        [_offer(state.offers[provider], versions) for provider in sorted(tender.bidders)],
+        [_offer(state.offers[provider], versions, hashes) for provider in sorted(tender.bidders)],
         tender.reserves,
         time_value_wei_per_s=job.services.config.time_value_wei_per_s,
         deadline_s=max(0.0, (work_ends(state) - now_ms) / 1000),
@@ -124,16 +129,42 @@ def _clear(job: JobDriver, state: JobState, tender: Tender, now_ms: int) -> Clea
     )
 
 
-def _offer(offer: Offer, versions: dict[str, int]) -> ProviderOffer:
+def agreed_hashes(state: JobState, bidders: Iterable[NodeAddress]) -> dict[str, str]:
+    """For each production model the hash of the files that this job is made with.
+
+    What was attested first decides; else what most bidders have. So one job is never made with two
+    sets of weights, and a bidder with a copy of its own making does not win beside the others.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for provider in bidders:
+        offered = {(line.model, line.model_hash) for line in state.offers[provider].stages}
+        for model, digest in offered:
+            if model:
+                counts.setdefault(model, Counter())[digest] += 1
+    # Of those that equally many have, the least: the same whatever order the bids came in.
+    most = {
+        model: min(found, key=lambda digest, found=found: (-found[digest], digest))  # type: ignore[misc]
+        for model, found in counts.items()
+    }
+    made = {
+        subtask.item.model: subtask.done.attestation.model_hash.removeprefix("0x")
+        for subtask in state.subtasks.values()
+        if subtask.done is not None and subtask.item.model
+    }
+    return most | made
+
+
+def _offer(offer: Offer, versions: dict[str, int], hashes: dict[str, str]) -> ProviderOffer:
     stages = {
-        line.stage: StageOffer(
+        offering(line.stage, line.model): StageOffer(
             price_per_unit=line.price_per_unit,
             seconds_per_unit=line.seconds_per_unit,
             memory_mb=line.memory_mb,
             resident=line.resident,
         )
         for line in offer.stages
-        if versions.get(line.stage) == line.stage_version
+        if versions.get(offering(line.stage, line.model)) == line.stage_version
+        and hashes.get(line.model, "") == line.model_hash
     }
     return ProviderOffer(
         provider=offer.provider,

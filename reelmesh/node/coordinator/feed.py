@@ -36,6 +36,7 @@ from typing import Any
 from reelmesh.scheduler.job import events as ev
 from reelmesh.scheduler.job.events import Event
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase, Subtask, TenderPhase
+from reelmesh.scheduler.models import offering
 
 TERMINAL = frozenset({"delivered", "job_failed", "job_cancelled"})
 _MOST_LOSSES = 2_000
@@ -197,6 +198,7 @@ def _planned(subtask: Subtask) -> dict[str, Any]:
     return {
         "id": item.id,
         "stage": item.stage,
+        **({"model": item.model} if item.model else {}),
         "units": item.units,
         "memory_mb": item.memory_mb,
         "inputs": list(item.needs),
@@ -206,7 +208,7 @@ def _planned(subtask: Subtask) -> dict[str, Any]:
 def _bid(event: ev.BidReceived) -> dict[str, Any]:
     stages = [
         {
-            "stage": line.stage,
+            "stage": offering(line.stage, line.model),
             "price_per_unit": str(line.price_per_unit),
             "seconds_per_unit": line.seconds_per_unit,
         }

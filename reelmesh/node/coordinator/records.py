@@ -139,6 +139,7 @@ def created(record: JobRecord, reserves: Mapping[SubtaskId, Wei], limits: Limits
                 id=subtask.id,
                 stage=subtask.stage,
                 stage_version=subtask.stage_version,
+                model=subtask.model,
                 units=subtask.units,
                 memory_mb=subtask.memory_mb,
                 needs=tuple(dict.fromkeys(ref.subtask for ref in subtask.inputs)),

@@ -8,6 +8,7 @@ from reelmesh.node.coordinator.feed import done_facts
 from reelmesh.node.coordinator.records import JobRecord
 from reelmesh.scheduler.ids import SubtaskId
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase, Subtask, SubtaskStatus
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.templates import make_plan
 
 _MOST_LOSSES = 500
@@ -74,7 +75,8 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
                 "memory_mb": offer.memory_mb,
                 "stages": [
                     {
-                        "stage": line.stage,
+                        "stage": offering(line.stage, line.model),
+                        "model_hash": line.model_hash,
                         "price_per_unit": str(line.price_per_unit),
                         "seconds_per_unit": line.seconds_per_unit,
                     }

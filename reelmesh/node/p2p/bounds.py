@@ -61,6 +61,11 @@ def _name(text: str, what: str) -> None:
     _need(_NAME.fullmatch(text) is not None, what)
 
 
+def _model(text: str) -> None:
+    if text:
+        _name(text, "model")
+
+
 def _text(text: str, most: int, what: str) -> None:
     _need(0 < len(text) <= most and text.isprintable(), what)
 
@@ -79,13 +84,15 @@ def _ad(ad: pb.CapacityAd) -> None:
     _text(ad.device_class, 64, "device_class")
     _need(ad.slots <= 1024, "slots")
     _count(ad.rates, 0, MAX_STAGES, "rates")
-    _unique(((r.stage, r.stage_version) for r in ad.rates), "rates")
+    _unique(((r.stage, r.stage_version, r.model) for r in ad.rates), "rates")
     for rate in ad.rates:
         _stage_terms(rate)
 
 
 def _stage_terms(terms: pb.Rate | pb.StageBid) -> None:
     _name(terms.stage, "stage")
+    _model(terms.model)
+    _size(terms.model_hash, 32 if terms.model else 0, "model_hash")
     _wei(terms.price_per_unit, "price_per_unit")
     _real(terms.seconds_per_unit, _MAX_SECONDS, "seconds_per_unit")
 
@@ -100,6 +107,7 @@ def _call(call: pb.Call) -> None:
     for subtask in call.subtasks:
         _name(subtask.id, "subtask id")
         _name(subtask.stage, "stage")
+        _model(subtask.model)
         _real(subtask.units, _MAX_UNITS, "units")
         _wei(subtask.reserve, "reserve")
 
@@ -108,7 +116,7 @@ def _bid(bid: pb.Bid) -> None:
     _size(bid.job_id, 32, "job_id")
     _size(bid.nonce, 16, "nonce")
     _count(bid.stages, 0, MAX_STAGES, "stages")
-    _unique(((s.stage, s.stage_version) for s in bid.stages), "stages")
+    _unique(((s.stage, s.stage_version, s.model) for s in bid.stages), "stages")
     for stage in bid.stages:
         _stage_terms(stage)
     _count(bid.declined, 0, MAX_STAGES, "declined")

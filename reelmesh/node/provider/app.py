@@ -253,6 +253,8 @@ class Provider:
                 market_pb2.Rate(
                     stage=rate.stage,
                     stage_version=rate.stage_version,
+                    model=rate.model,
+                    model_hash=rate.model_hash,
                     seconds_per_unit=rate.seconds_per_unit,
                     price_per_unit=str(policy.floor(rate)),
                     memory_mb=rate.memory_mb,
@@ -289,7 +291,7 @@ class Provider:
                 "earned_wei": str(totals.paid),
                 "promised_wei": str(totals.promised),
                 "prices": {
-                    rate.stage: {
+                    rate.offering: {
                         "price_per_unit_wei": str(policy.floor(rate)),
                         "seconds_per_unit": rate.seconds_per_unit,
                     }

@@ -14,6 +14,7 @@ from reelmesh.contracts.terms import BadTerms, Phase, Terms
 from reelmesh.errors import PeerError
 from reelmesh.node.rpc.certs import BadCertificate, verify_certificate
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.stages.entry import BYTES_SLACK, MIB
 
 NATIVE = bytes(20)
@@ -36,7 +37,7 @@ class SentBid(BaseModel):
     Attributes:
         coordinator: Who called.
         round: The latest round that was bid in.
-        prices: Stage to wei per unit, as last bid.
+        prices: Offering to wei per unit, as last bid.
         work: Subtask to its stage and units, as the calls described it.
         seconds_per_unit: Stage to this node's speed.
         bytes_in: Subtask to the size of its inputs, as the calls described it.
@@ -61,9 +62,11 @@ class SentBid(BaseModel):
             coordinator=coordinator,
             round=call.round,
             deadline_ms=call.deadline_ms,
-            prices={one.stage: int(one.price_per_unit) for one in stages},
-            work={offer.id: (offer.stage, offer.units) for offer in call.subtasks},
-            seconds_per_unit={one.stage: one.seconds_per_unit for one in stages},
+            prices={offering(one.stage, one.model): int(one.price_per_unit) for one in stages},
+            work={one.id: (offering(one.stage, one.model), one.units) for one in call.subtasks},
+            seconds_per_unit={
+                offering(one.stage, one.model): one.seconds_per_unit for one in stages
+            },
             bytes_in={offer.id: offer.bytes_in for offer in call.subtasks},
         )
 

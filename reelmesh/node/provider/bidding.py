@@ -26,6 +26,7 @@ from reelmesh.node.provider.state import JobRecord
 from reelmesh.node.wallet.keys import new_nonce
 from reelmesh.proto import market_pb2
 from reelmesh.scheduler.ids import ether
+from reelmesh.scheduler.models import offering
 
 log = get_logger(__name__)
 
@@ -161,7 +162,10 @@ class Bidder:
                 log.info("bid_not_sent", job=short(job), why=error.message)
                 await asyncio.sleep(_ASK_AGAIN_S)
                 continue
-            stages = {one.stage: ether(int(one.price_per_unit)) for one in decision.stages}
+            stages = {
+                offering(one.stage, one.model): ether(int(one.price_per_unit))
+                for one in decision.stages
+            }
             if reply.accepted:
                 declined = dict(decision.declined)
                 log.info("bid_sent", job=short(job), eth_per_unit=stages, declined=declined)

@@ -176,7 +176,7 @@ class Lane:
         finally:
             self.run = None
             if run.needed_mb:
-                self._failed(grant.stage, run.needed_mb)
+                self._failed(run.offering, run.needed_mb)
             run_ms = self._clock_ms() - began
             await asyncio.shield(self._note(job, grant, outcome, run_ms))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from reelmesh.errors import UserError
 from reelmesh.node.config import ProviderConfig
 from reelmesh.node.logging import get_logger
+from reelmesh.node.models.shelf import Shelf
 from reelmesh.node.provider.policy import PricePolicy, StageRate
 from reelmesh.node.worker import MeasuredRate, RateBook, Worker, measure_rates
+from reelmesh.scheduler.models import offering, split_offering
 from reelmesh.scheduler.stages import CATALOGUE
 
 log = get_logger(__name__)
@@ -42,13 +44,13 @@ class Machine:
     async def measure(self) -> None:
         """Measure what is not known yet, and load the models. Raises NothingToOffer."""
         wanted = self._config.stages or tuple(CATALOGUE)
-        unknown = [stage for stage in wanted if stage not in CATALOGUE]
+        unknown = [name for name in wanted if split_offering(name)[0] not in CATALOGUE]
         if unknown:
             raise UserError(
                 f"no stage is named {unknown[0][:40]!r}", f"there are {', '.join(CATALOGUE)}"
             )
         book = RateBook(self._config.home / "rates.json")
-        self._rates = await measure_rates(self.workers[0], wanted, book)
+        self._rates = await measure_rates(self.workers[0], self._offerings(wanted), book)
         if not self._rates:
             raise NothingToOffer(
                 "no stage runs on this machine", "the log says why for each; see also: doctor"
@@ -56,12 +58,24 @@ class Machine:
         for rate in self._rates.values():
             log.info("rate", stage=rate.stage, seconds_per_unit=round(rate.seconds_per_unit, 5))
 
+    def _offerings(self, wanted: Sequence[str]) -> list[str]:
+        """The stages, those that need a production model once for each that is here."""
+        here = [found.model for found in Shelf(self._config.models_folder).installed()]
+        found: list[str] = []
+        for name in wanted:
+            models = [model.name for model in here if name in model.stages]
+            embedded = not CATALOGUE[split_offering(name)[0]].models
+            found += [name] if embedded or "@" in name else [offering(name, m) for m in models]
+        return found
+
     def rates(self) -> dict[str, StageRate]:
-        """What is offered, by stage."""
+        """What is offered, by offering."""
         resident = set(self.workers[0].resident)
         return {
             name: StageRate(
-                stage=name,
+                stage=split_offering(name)[0],
+                model=split_offering(name)[1],
+                model_hash=bytes.fromhex(rate.model_hash),
                 stage_version=rate.stage_version,
                 seconds_per_unit=rate.seconds_per_unit,
                 memory_mb=rate.memory_mb,
@@ -99,6 +113,7 @@ async def open_machine(config: ProviderConfig, scratch: Path) -> AsyncIterator[M
                     scratch / f"slot-{number}",
                     config.memory_limit_mb,
                     config.nice,
+                    config.models_folder,
                 )
             )
             for number in range(config.slots)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from reelmesh.proto import market_pb2
 from reelmesh.scheduler.ids import Wei
+from reelmesh.scheduler.models import offering
 
 MAX_SUBTASKS = 4096
 
@@ -20,6 +21,8 @@ class StageRate:
         seconds_per_unit: Measured here, > 0.
         memory_mb: Peak seen.
         resident: Its model is loaded now.
+        model: The production model that runs it; "" for the stage's embedded backend.
+        model_hash: 32 bytes that name the model's files; stated with a model.
     """
 
     stage: str
@@ -27,6 +30,13 @@ class StageRate:
     seconds_per_unit: float
     memory_mb: int
     resident: bool = False
+    model: str = ""
+    model_hash: bytes = b""
+
+    @property
+    def offering(self) -> str:
+        """The stage, with the production model where one runs it."""
+        return offering(self.stage, self.model)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class PricePolicy:
 
     def floor(self, rate: StageRate) -> Wei:
         """Least price per unit when nothing else runs here."""
-        given = self.price_floors.get(rate.stage)
+        given = self.price_floors.get(rate.offering)
         if given is not None:
             return Wei(given)
         cost = rate.seconds_per_unit * self.threads * self.wei_per_cpu_second
@@ -62,7 +72,7 @@ class Standing:
     """The provider as it stands when a call comes in.
 
     Attributes:
-        rates: By stage; what is missing is not offered.
+        rates: By offering; what is missing is not offered.
         memory_mb: Device memory for one run.
         busy_slots: Slots at work.
         queue_s: Seconds of awarded work before a new subtask could start.
@@ -105,7 +115,7 @@ def decide(call: market_pb2.Call, standing: Standing, policy: PricePolicy, now_m
         return Decision(refused=refused)
     by_stage: dict[str, list[market_pb2.SubtaskOffer]] = {}
     for offer in call.subtasks:
-        by_stage.setdefault(offer.stage, []).append(offer)
+        by_stage.setdefault(offering(offer.stage, offer.model), []).append(offer)
     left_s = (call.deadline_ms - now_ms) / 1000 - standing.queue_s
     bids: list[market_pb2.StageBid] = []
     declined: dict[str, str] = {}
@@ -117,8 +127,10 @@ def decide(call: market_pb2.Call, standing: Standing, policy: PricePolicy, now_m
             continue
         bids.append(
             market_pb2.StageBid(
-                stage=stage,
+                stage=rate.stage,
                 stage_version=rate.stage_version,
+                model=rate.model,
+                model_hash=rate.model_hash,
                 price_per_unit=str(policy.price(rate, standing.busy_slots)),
                 seconds_per_unit=rate.seconds_per_unit,
                 memory_mb=rate.memory_mb,
@@ -164,7 +176,7 @@ def _decline(
 ) -> str:
     """Why a stage is not bid on; "" when it is. One subtask that fits is reason enough to bid."""
     if rate is None:
-        return "stage_not_offered"
+        return "model_not_offered" if offers[0].model else "stage_not_offered"
     known = [offer for offer in offers if offer.stage_version == rate.stage_version]
     if not known:
         return "other_version"

@@ -22,6 +22,7 @@ from reelmesh.node.storage.artifacts_writer import StorageFull, TooManyBytes, Wr
 from reelmesh.node.worker import RunRequest, RunResult, WorkerError, WorkerOutOfMemory
 from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.stages import (
     InvalidParams,
     StageEntry,
@@ -89,6 +90,7 @@ class LeaseRun:
     Attributes:
         fraction, note: How far the run is, for reports and for `provider status`.
         needed_mb: What the run needed, MiB, when it went out of memory; else 0.
+        offering: The stage, with the production model where the grant names one.
     """
 
     def __init__(self, job: JobSession, grant: work_pb2.Grant, kit: Kit) -> None:
@@ -98,6 +100,7 @@ class LeaseRun:
         self.fraction = 0.0
         self.note = ""
         self.needed_mb = 0
+        self.offering = grant.stage
 
     async def go(self) -> str:
         """Run it to its end; returns "done" or a reason code.
@@ -158,7 +161,8 @@ class LeaseRun:
             raise StageFailed("bad_params", f"{self.grant.stage} does not take {sorted(given)[:8]}")
         if not self._job.price_is_right(self.grant):
             raise StageFailed("bad_price", "the grant pays less than was bid, or passes the award")
-        if not self._job.record.bid.covers(self.grant.subtask, stage.name, stage.units(params)):
+        self.offering = offering(stage.name, str(getattr(params, "model", "")))
+        if not self._job.record.bid.covers(self.grant.subtask, self.offering, stage.units(params)):
             raise StageFailed("bad_params", "the grant asks for other or more work than was bid on")
         size = sum(size for _, size in {(ref.sha256, ref.size) for ref in self.grant.inputs})
         if size > self._job.record.bid.most_bytes_in(self.grant.subtask, len(given)):

@@ -10,11 +10,13 @@ This module imports nothing heavy; a stage's libraries come in when it is loaded
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .base import StageCancelled, StageFailed
 
 if TYPE_CHECKING:
+    from reelmesh.node.models.shelf import Installed
+
     from .base import Stage
 
 __all__ = ["STAGES", "StageCancelled", "StageFailed", "load_stage"]
@@ -32,6 +34,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "animate": ("animate", "Animate"),
     "anchor": ("anchor", "Anchor"),
     "preview": ("preview", "Preview"),
+    "encode_prompt": ("encode_prompt", "EncodePrompt"),
+    "denoise": ("denoise", "Denoise"),
+    "decode_latent": ("decode_latent", "DecodeLatent"),
     "decode_video": ("decode_video", "DecodeVideo"),
     "find_events": ("find_events", "FindEvents"),
     "render_sound": ("render_sound", "RenderSound"),
@@ -43,8 +48,11 @@ STAGES: dict[str, tuple[str, str]] = {
 }
 
 
-def load_stage(name: str) -> Stage:
+def load_stage(name: str, model: Installed | None = None) -> Stage:
     """A new instance of a stage; its model is not loaded yet.
+
+    Args:
+        model: for a stage that runs with a production model.
 
     Raises:
         StageFailed: "unknown_stage", or "not_installed" where a library is missing.
@@ -56,9 +64,10 @@ def load_stage(name: str) -> Stage:
             "unknown_stage", f"there is no stage {name[:40]!r}", "update reelmesh"
         ) from None
     try:
-        found: type[Stage] = getattr(import_module(f"{__name__}.{module}"), cls)
+        found: Any = getattr(import_module(f"{__name__}.{module}"), cls)
     except ImportError as error:
         raise StageFailed(
             "not_installed", f"stage {name} needs a package: {error}", "run: make setup"
         ) from error
-    return found()
+    made: Stage = found(model) if model is not None else found()
+    return made

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import torch
 
+from reelmesh.node.models.shelf import Shelf
 from reelmesh.scheduler.plan import Plan, Subtask
 
 from . import load_stage
@@ -24,6 +25,7 @@ def run_plan_locally(
     threads: int = 1,
     on_progress: OnProgress | None = None,
     sources: Mapping[str, Path] = MappingProxyType({}),
+    models: Path | None = None,
 ) -> Path:
     """Runs every subtask in order and returns the path of the last one's output.
 
@@ -34,6 +36,7 @@ def run_plan_locally(
         device: "cpu", "cuda:0", …
         on_progress: called with (subtask id, fraction in 0..1, note).
         sources: sha256 → file, for what the buyer brought.
+        models: folder of production models, for a plan that asks for one.
 
     Raises:
         StageFailed and the other errors of `Stage.run` and `Stage.load`.
@@ -43,9 +46,9 @@ def run_plan_locally(
     stages: dict[str, Stage] = {}
     outputs: dict[str, dict[str, Path]] = {}
     for subtask in plan.subtasks:
-        stage = stages.get(subtask.stage)
+        stage = stages.get(subtask.offering)
         if stage is None:
-            stage = stages[subtask.stage] = _loaded(subtask, where)
+            stage = stages[subtask.offering] = _loaded(subtask, where, models)
         folder = workdir / subtask.id
         folder.mkdir(parents=True, exist_ok=True)
         context = StageContext(where, folder, _reporter(on_progress, subtask.id))
@@ -56,8 +59,11 @@ def run_plan_locally(
     return result
 
 
-def _loaded(subtask: Subtask, device: torch.device) -> Stage:
-    stage = load_stage(subtask.stage)
+def _loaded(subtask: Subtask, device: torch.device, models: Path | None) -> Stage:
+    if subtask.model and models is None:
+        raise StageFailed("not_installed", f"{subtask.id} needs the model {subtask.model}")
+    wanted = Shelf(models).get(subtask.model) if subtask.model and models else None
+    stage = load_stage(subtask.stage, wanted)
     if stage.version != subtask.stage_version:
         raise StageFailed(
             "unknown_stage",

@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import wire
@@ -81,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--memory-limit-mb", type=int, default=0)
+    parser.add_argument("--models", default="")
     return parser.parse_args()
 
 
@@ -105,6 +107,7 @@ def main() -> None:
 
 
 def _prepare(arguments: argparse.Namespace, link: _Link) -> Runner:
+    from reelmesh.node.models.shelf import Shelf
     from reelmesh.node.stages.torch_setup import prepare_torch
 
     from . import memory
@@ -114,7 +117,8 @@ def _prepare(arguments: argparse.Namespace, link: _Link) -> Runner:
     prepare_torch(arguments.threads)
     devices = find_devices()
     device = choose(devices, arguments.device)
-    runner = Runner(device)
+    shelf = Shelf(Path(arguments.models)) if arguments.models else None
+    runner = Runner(device, shelf, arguments.memory_limit_mb or None)
     if arguments.memory_limit_mb:
         _limit(device, arguments.memory_limit_mb, memory)
     link.send(

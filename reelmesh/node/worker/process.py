@@ -45,13 +45,20 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(
-        cls, scratch: Path, device: str, threads: int, nice: int, memory_limit_mb: int | None
+        cls,
+        scratch: Path,
+        device: str,
+        threads: int,
+        nice: int,
+        memory_limit_mb: int | None,
+        models: Path | None = None,
     ) -> WorkerProcess:
         """Starts a process with a fresh interpreter; it still has to say that it is ready."""
         command = [
             sys.executable, "-m", "reelmesh.node.worker.main",
             f"--parent={os.getpid()}", f"--device={device}", f"--threads={threads}",
             f"--nice={nice}", f"--memory-limit-mb={memory_limit_mb or 0}",
+            f"--models={models.resolve() if models is not None else ''}",
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command,

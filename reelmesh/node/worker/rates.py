@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reelmesh.errors import ReelmeshError
+from reelmesh.scheduler.models import split_offering
 from reelmesh.scheduler.stages import entry
 
 from .power import metered
@@ -23,6 +24,7 @@ class MeasuredRate(BaseModel):
     """A stage's measured speed here, with cores to itself, and its peak memory in MiB.
 
     watts: what the device drew meanwhile, where the machine tells it.
+    stage: its name, with `@model` where a production model runs it; model_hash is then its hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,6 +34,7 @@ class MeasuredRate(BaseModel):
     seconds_per_unit: float = Field(gt=0)
     memory_mb: int = Field(ge=0)
     watts: float | None = Field(default=None, gt=0)
+    model_hash: str = ""
 
 
 class _Kept(BaseModel):
@@ -56,7 +59,7 @@ class RateBook:
 
     def find(self, worker: Worker, stage: str, model_hash: str) -> MeasuredRate | None:
         """The rate of a stage's present version on a worker's device, if it was measured."""
-        version = entry(stage).version
+        version = entry(split_offering(stage)[0]).version
         for kept in self._kept:
             if (
                 _fits(kept, worker, stage)
@@ -121,6 +124,8 @@ async def measure_rates(
 ) -> dict[str, MeasuredRate]:
     """The rate of each stage that this worker can run, measured where the book has none.
 
+    stages: names, with `@model` where a production model runs one.
+
     All stages are resident afterwards.
     A stage that cannot run here (a package or memory is missing) is logged and left out.
     """
@@ -143,6 +148,7 @@ async def measure_rates(
             seconds_per_unit=float(found["seconds_per_unit"]),
             memory_mb=int(found["memory_mb"]),
             watts=drawn.watts,
+            model_hash=model_hash if "@" in stage else "",
         )
         if book is not None:
             book.put(worker, rates[stage], model_hash)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 import time
 import traceback
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from reelmesh.errors import ReelmeshError
+from reelmesh.node.models.shelf import Installed, Shelf
 from reelmesh.node.stages import StageCancelled, StageFailed, load_stage
 from reelmesh.node.stages.base import Stage, StageContext
+from reelmesh.scheduler.models import MODELS, offering, split_offering
 from reelmesh.scheduler.stages import entry, parse_params
 
 from . import memory
 from .clock import WorkClock
 from .device import Device, as_torch
 from .wire import Message
+
+_SHARE = 0.8
+"""Of a device's memory, what models may hold; the rest is for what a run works on."""
 
 Progress = Callable[[float, str], None]
 Cancelled = Callable[[], bool]
@@ -31,25 +37,50 @@ STRANGE = frozenset({"picture", "footage"})
 class Runner:
     """Runs one stage at a time on one device."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(
+        self, device: Device, shelf: Shelf | None = None, memory_limit_mb: int | None = None
+    ) -> None:
         self.device = device
+        self._shelf = shelf
+        self._room_mb = min(memory_limit_mb or device.memory_mb, device.memory_mb)
         self._torch_device = as_torch(device)
         self._stages: dict[str, Stage] = {}
 
     @property
     def resident(self) -> list[str]:
-        """Stages whose model is loaded."""
+        """Stages, or `stage@model`, whose model is loaded."""
         return sorted(self._stages)
 
     def load(self, name: str) -> Stage:
-        """The stage, with its model on the device. Raises ReelmeshError."""
-        stage = self._stages.get(name)
+        """The stage, or `stage@model`, with its model on the device. Raises ReelmeshError."""
+        stage = self._stages.pop(name, None)
         if stage is None:
-            stage = load_stage(name)
-            entry(name, stage.version)
+            kind, model = split_offering(name)
+            stage = load_stage(kind, self._installed(model))
+            entry(kind, stage.version)
+            self._make_room(MODELS[model].weights_mb.get(kind, 0) if model else 0)
             stage.load(self._torch_device)
-            self._stages[name] = stage
+        self._stages[name] = stage  # the last used stands last
         return stage
+
+    def _installed(self, model: str) -> Installed | None:
+        if not model:
+            return None
+        if self._shelf is None:
+            raise StageFailed("not_installed", "this worker has no folder of production models")
+        return self._shelf.get(model)
+
+    def _make_room(self, needed_mb: int) -> None:
+        """Lets go of production models, the longest unused first, until another's weights fit."""
+        held = {name: _weights_mb(name) for name in self._stages if "@" in name}
+        while held and needed_mb and sum(held.values()) + needed_mb > self._room_mb * _SHARE:
+            oldest = next(iter(held))
+            del held[oldest], self._stages[oldest]
+            gc.collect()
+            if self._torch_device.type == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
 
     def answer(self, work: Callable[[], Message]) -> Message:
         """What `work` returns, or a message of type "failed" for whatever it raises."""
@@ -78,7 +109,7 @@ class Runner:
         name = str(request["stage"])
         entry(name, int(request["stage_version"]))
         params = parse_params(name, str(request["params"]))
-        stage = self.load(name)
+        stage = self.load(offering(name, getattr(params, "model", "")))
         clock = WorkClock()
         inputs = {key: Path(path) for key, path in request["inputs"].items()}
         _check_names(name, params, inputs)
@@ -119,6 +150,11 @@ def _bounds(name: str, params: Any) -> AbstractContextManager[None]:
     if STRANGE.isdisjoint(found.inputs.values()):
         return nullcontext()
     return memory.held_to(found.memory_mb(params))
+
+
+def _weights_mb(name: str) -> int:
+    stage, model = split_offering(name)
+    return MODELS[model].weights_mb.get(stage, 0)
 
 
 def _check_names(stage: str, params: Any, inputs: Mapping[str, Path]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reelmesh.node.stages import StageFailed
+from reelmesh.node.stages.production import ProductionStage
+from reelmesh.scheduler.models import split_offering
 from reelmesh.scheduler.stages import entry, parse_params
 
 from .wire import Message
@@ -27,10 +29,15 @@ def measure(runner: Runner, name: str, cancelled: Callable[[], bool]) -> Message
     """
     stage = runner.load(name)
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        params, inputs = _SAMPLES[name](runner, Path(folder).resolve())
-        checked = parse_params(name, params)
+        kind, model = split_offering(name)
+        if isinstance(stage, ProductionStage):
+            params, inputs = stage.sample(Path(folder).resolve())
+            params = {"model": model, **params}
+        else:
+            params, inputs = _SAMPLES[kind](runner, Path(folder).resolve())
+        checked = parse_params(kind, params)
         request = {
-            "stage": name,
+            "stage": kind,
             "stage_version": stage.version,
             "params": checked.model_dump_json(),
             "inputs": inputs,
@@ -44,7 +51,7 @@ def measure(runner: Runner, name: str, cancelled: Callable[[], bool]) -> Message
             peak = max(peak, int(done["peak_memory_mb"]))
     return {
         "type": "done",
-        "seconds_per_unit": min(took) / entry(name).units(checked),
+        "seconds_per_unit": min(took) / entry(kind).units(checked),
         "memory_mb": peak,
         "stage_version": stage.version,
         "model_hash": stage.model_hash.hex(),

@@ -71,6 +71,7 @@ class Worker:
         scratch: folder for outputs; made if missing, and leftovers in it are removed.
         memory_limit_mb: MiB the process may take on its device; None for no limit.
         nice: added to the process's niceness, so that a person's own work goes first.
+        models: folder of production models; None: there are none.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Worker:
         scratch: Path,
         memory_limit_mb: int | None = None,
         nice: int = 0,
+        models: Path | None = None,
     ) -> None:
         self._wanted = device if isinstance(device, str) else device.torch_name
         self._threads = threads
         self._scratch = scratch.resolve()
         self._limit_mb = memory_limit_mb
         self._nice = nice
+        self._models = models
         self._process: WorkerProcess | None = None
         self._device: Device | None = None if isinstance(device, str) else device
         self._devices: list[Device] = []
@@ -190,7 +193,7 @@ class Worker:
             return self._process
         await self.stop()
         process = await WorkerProcess.spawn(
-            self._scratch, self._wanted, self._threads, self._nice, self._limit_mb
+            self._scratch, self._wanted, self._threads, self._nice, self._limit_mb, self._models
         )
         try:
             hello = await process.ready()

@@ -89,7 +89,9 @@ def stage_terms(
     if offer is None or subtask.item.memory_mb > offer.memory_mb:
         return None
     for line in offer.stages:
-        if line.stage == subtask.item.stage and line.stage_version == subtask.item.stage_version:
+        item = subtask.item
+        same_work = (line.stage, line.model) == (item.stage, item.model)
+        if same_work and line.stage_version == item.stage_version:
             return line.seconds_per_unit, line.price_per_unit
     return None
 

@@ -96,6 +96,7 @@ class Item(Frozen):
     id: SubtaskId
     stage: str
     stage_version: int
+    model: str = ""
     units: float = Field(ge=0)
     memory_mb: int = Field(ge=0)
     needs: tuple[SubtaskId, ...]
@@ -111,6 +112,10 @@ class StageOffer(Frozen):
     seconds_per_unit: float = Field(gt=0)
     memory_mb: int = Field(ge=0)
     resident: bool = False
+    model: str = ""
+    """The production model that runs it; "" for the stage's embedded backend."""
+    model_hash: str = ""
+    """64 hex digits; stated with a model."""
 
 
 class Offer(Frozen):

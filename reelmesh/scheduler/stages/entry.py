@@ -51,6 +51,8 @@ class StageEntry(Generic[P]):
         model: the weights that it keeps resident, or None.
         load_s: seconds to load the model on a usual disk, where it is not resident.
         inputs_of: the exact inputs for given parameters, where they vary.
+        models: production models that it runs with, one named by the parameter `model`; empty for
+            a stage with its embedded backend alone.
     """
 
     name: str
@@ -67,6 +69,12 @@ class StageEntry(Generic[P]):
     load_s: float = 0.0
     optional_inputs: Mapping[str, str] = field(default_factory=dict)
     inputs_of: Callable[[P], Mapping[str, str]] | None = None
+    models: tuple[str, ...] = ()
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a run names a model's hash."""
+        return self.model is not None or bool(self.models)
 
     def inputs_for(self, params: P) -> Mapping[str, str]:
         """Exactly the inputs (name → kind) that a run with these parameters takes."""

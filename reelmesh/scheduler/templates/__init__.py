@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from reelmesh.scheduler.models import EMBEDDED
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo, JobSpec, TextToVideo
-from reelmesh.scheduler.templates import image_to_video, layers, text_to_video
+from reelmesh.scheduler.templates import image_to_video, layers, production, text_to_video
 
 
 def make_plan(spec: JobSpec) -> Plan:
@@ -12,6 +13,8 @@ def make_plan(spec: JobSpec) -> Plan:
     if isinstance(spec, GeneratedSpec) and spec.layer == "preview":
         return layers.first_layer(spec, make_plan(spec.model_copy(update={"layer": "whole"})))
     match spec:
+        case GeneratedSpec() if spec.model != EMBEDDED:
+            return production.plan(spec)
         case TextToVideo():
             return text_to_video.plan(spec)
         case ImageToVideo():

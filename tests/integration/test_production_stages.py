@@ -1,0 +1,217 @@
+"""Production stages end to end, by the code that providers run, on tiny random weights.
+
+Where a CUDA device is present the same tests run there in bfloat16 and print time and memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from reelmesh.node.cli.app import outcome  # noqa: E402
+from reelmesh.node.models.shelf import ModelMissing, Shelf  # noqa: E402
+from reelmesh.node.stages import StageFailed, load_stage  # noqa: E402
+from reelmesh.node.stages.base import StageContext  # noqa: E402
+from reelmesh.node.stages.local import run_plan_locally  # noqa: E402
+from reelmesh.node.stages.tensors import write_tensors  # noqa: E402
+from reelmesh.node.worker import RateBook, RunRequest, Worker, measure_rates  # noqa: E402
+from reelmesh.scheduler.spec import parse_spec  # noqa: E402
+from reelmesh.scheduler.stages import parse_params  # noqa: E402
+from reelmesh.scheduler.templates import make_plan  # noqa: E402
+from tests.tiny_models import make_wan  # noqa: E402
+
+CLIP = {"model": "wan-t2v", "width": 64, "height": 64, "frames": 5}
+LOOP = {**CLIP, "seed": 7, "steps": 6, "guidance": 5.0}
+CUDA = pytest.param(
+    "cuda:0",
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the model, imported as a person would."""
+    root = tmp_path_factory.mktemp("production")
+    folder = make_wan(root / "given")
+    done = outcome(["model", "pull", "wan-t2v", "--from", str(folder), "--home", str(root)])
+    assert done == 0
+    return root
+
+
+@pytest.fixture(params=["cpu", CUDA])
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    found = torch.device(request.param)
+    if found.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(found)
+    began = time.perf_counter()
+    yield found
+    if found.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(found) >> 20
+        print(f"{request.node.name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
+
+
+class Runs:
+    """Runs stages with their model kept, as a worker does."""
+
+    def __init__(self, home: Path, where: Path, device: Any) -> None:
+        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
+        self._stages: dict[str, Any] = {}
+
+    def stage(self, name: str) -> Any:
+        if name not in self._stages:
+            self._stages[name] = load_stage(name, self._shelf.get("wan-t2v"))
+            self._stages[name].load(self._device)
+        return self._stages[name]
+
+    def __call__(
+        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
+    ) -> tuple[Path, list[bytes]]:
+        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
+        folder.mkdir()
+        context = StageContext(self._device, folder)
+        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
+        (path,) = outputs.values()
+        return path, context.trajectory
+
+    def features(self) -> Path:
+        texts = {"model": "wan-t2v", "prompt": "a red fox runs", "negative": "grey"}
+        return self("encode_prompt", texts, {})[0]
+
+
+@pytest.fixture
+def runs(home: Path, tmp_path: Path, device: Any) -> Runs:
+    return Runs(home, tmp_path, device)
+
+
+def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
+    features = {"features": runs.features()}
+    whole, steps = runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)
+    first, early = runs("denoise", {**LOOP, "start": 0, "stop": 2}, features)
+    rest, late = runs("denoise", {**LOOP, "start": 2, "stop": 6}, {**features, "latent": first})
+    assert rest.read_bytes() == whole.read_bytes()
+    assert early + late == steps
+    assert len(set(steps)) == 6
+    again, _ = runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)
+    assert again.read_bytes() == whole.read_bytes()
+
+
+def test_seed_prompt_and_guidance_each_matter(runs: Runs) -> None:
+    features = {"features": runs.features()}
+    short = {**LOOP, "start": 0, "stop": 2}
+    base = runs("denoise", short, features)[0].read_bytes()
+    other = {"model": "wan-t2v", "prompt": "the blue ball moves left", "negative": "grey"}
+    words = {"features": runs("encode_prompt", other, {})[0]}
+    assert runs("denoise", {**short, "seed": 8}, features)[0].read_bytes() != base
+    assert runs("denoise", {**short, "guidance": 1.0}, features)[0].read_bytes() != base
+    assert runs("denoise", short, words)[0].read_bytes() != base
+
+
+def test_a_step_cache_skips_and_the_trajectory_says_so(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = {"features": runs.features()}
+    plain, steps = runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)
+    cached = {**LOOP, "start": 0, "stop": 6, "cache": "first_block"}
+    # Never near enough: the same bits, attested as made with a cache.
+    monkeypatch.setattr("reelmesh.node.stages.step_cache.THRESHOLD", -1.0)
+    path, whole = runs("denoise", cached, features)
+    assert path.read_bytes() == plain.read_bytes()
+    assert not set(whole) & set(steps)
+    # Always near enough: every step after the first is skipped.
+    monkeypatch.setattr("reelmesh.node.stages.step_cache.THRESHOLD", 1e9)
+    passes: list[int] = []
+    block = runs.stage("denoise")._network.blocks[-1].attn1
+    handle = block.register_forward_hook(lambda *_: passes.append(1))
+    path, skipped = runs("denoise", cached, features)
+    handle.remove()
+    assert len(passes) == 2  # the prompt's and the negative's, of one step
+    assert path.read_bytes() != plain.read_bytes()
+    assert not set(skipped[1:]) & set(whole)
+    # Off again, nothing of it is left.
+    assert runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)[0].read_bytes() == (
+        plain.read_bytes()
+    )
+
+
+def test_decoding_gives_the_clips_frames(runs: Runs) -> None:
+    features = {"features": runs.features()}
+    latent, _ = runs("denoise", {**LOOP, "start": 0, "stop": 2}, features)
+    frames, steps = runs("decode_latent", CLIP, {"latent": latent})
+    with av.open(str(frames)) as media:
+        pictures = list(media.decode(video=0))
+    assert [(one.width, one.height) for one in pictures] == [(64, 64)] * 5
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize("what", ["shape", "nan", "huge", "text", "junk"])
+def test_hostile_inputs_are_refused(runs: Runs, tmp_path: Path, what: str) -> None:
+    latent = torch.zeros(1, 16, 2, 8, 8)
+    bad = tmp_path / "bad.safetensors"
+    if what == "text":
+        text = {name: torch.zeros(1, 4, 33) for name in ("prompt", "negative")}
+        with pytest.raises(StageFailed, match="features a token"):
+            runs(
+                "denoise",
+                {**LOOP, "start": 0, "stop": 2},
+                {"features": write_tensors(bad, text)},
+            )
+        return
+    latent[0, 0, 0, 0, 0] = {"nan": float("nan"), "huge": 1e6}.get(what, 0.0)
+    write_tensors(bad, {"latent": latent[:, :, :1] if what == "shape" else latent})
+    if what == "junk":
+        bad.write_bytes(b"\x80\x04junk")
+    with pytest.raises(StageFailed) as caught:
+        runs("decode_latent", CLIP, {"latent": bad})
+    assert caught.value.reason == "bad_input"
+
+
+def test_a_whole_job_becomes_an_mp4(home: Path, tmp_path: Path) -> None:
+    spec = parse_spec(
+        {"prompt": "a red fox runs", "model": "wan-t2v", "seconds": 1, "steps": 4, "fps": 12}
+        | {"width": 256, "height": 256, "seed": 3, "step_cache": "first_block"}
+    )
+    plan = make_plan(spec)
+    assert {task.model for task in plan.subtasks} == {"", "wan-t2v"}
+    video = run_plan_locally(plan, tmp_path, models=home / "models")
+    with av.open(str(video)) as media:
+        pictures = sum(1 for _ in media.decode(video=0))
+        assert (media.streams.video[0].width, pictures) == (256, 12)
+
+
+async def test_a_worker_measures_offers_and_runs_it(home: Path, tmp_path: Path) -> None:
+    """The worker process itself; what it says it runs with is what the shelf says."""
+    async with Worker("cpu", 1, tmp_path / "scratch", models=home / "models") as worker:
+        book = RateBook(tmp_path / "rates.json")
+        rates = await measure_rates(worker, ["encode_prompt@wan-t2v"], book)
+        wanted = Shelf(home / "models").get("wan-t2v").model_hash("float32")
+        assert rates["encode_prompt@wan-t2v"].model_hash == wanted.hex()
+        params = {"model": "wan-t2v", "prompt": "a red fox", "negative": ""}
+        request = RunRequest("encode_prompt", 1, json.dumps(params), {}, 120.0)
+        done = await worker.run(request)
+        assert done.model_hash == wanted
+        assert "encode_prompt@wan-t2v" in worker.resident
+        with pytest.raises(StageFailed, match="reelmesh model pull wan-t2v-14b"):
+            await worker.load("encode_prompt@wan-t2v-14b")
+
+
+def test_weights_that_changed_are_not_loaded(home: Path, tmp_path: Path) -> None:
+    folder = make_wan(tmp_path / "given")
+    shelf = Shelf(tmp_path / "models")
+    from reelmesh.scheduler.models import MODELS
+
+    found = shelf.keep(MODELS["wan-t2v"], folder, "folder", move=False)
+    weights = next((found.folder / "vae").glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ModelMissing, match="not the file that was pulled"):
+        load_stage("decode_latent", found).load(torch.device("cpu"))

@@ -1,0 +1,121 @@
+"""A spec that asks for a production model: what is possible, its plan, and who may do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reelmesh.scheduler.auction import clear
+from reelmesh.scheduler.clearing import LossReason
+from reelmesh.scheduler.cost import estimate, fits, least_budget, reserves
+from reelmesh.scheduler.ids import Wei, node_address
+from reelmesh.scheduler.offers import ProviderOffer, StageOffer
+from reelmesh.scheduler.placement import place, problem
+from reelmesh.scheduler.plan import parse_plan
+from reelmesh.scheduler.spec import InvalidSpec, parse_spec
+from reelmesh.scheduler.stages import InvalidParams, parse_params
+from reelmesh.scheduler.templates import make_plan
+
+WAN: dict[str, Any] = {"prompt": "a red fox runs", "model": "wan-t2v", "seed": 1}
+
+
+def test_a_spec_that_names_no_model_keeps_its_hash_and_one_that_does_has_its_own() -> None:
+    plain = parse_spec({"prompt": "a red fox runs", "seed": 1})
+    assert b"model" not in plain.canonical()
+    assert parse_spec({"prompt": "a red fox runs", "seed": 1, "model": "embedded"}) == plain
+    wan = parse_spec(WAN)
+    assert wan.spec_hash() != plain.spec_hash()
+    assert parse_spec(wan.canonical()) == wan
+
+
+def test_a_model_brings_its_own_guidance_unless_the_buyer_says() -> None:
+    assert parse_spec(WAN).guidance == 5.0  # type: ignore[attr-defined]
+    assert parse_spec({**WAN, "guidance": 3.0}).guidance == 3.0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"model": "sora"}, "no model is named 'sora'"),
+        ({"seconds": 20}, "at most 5.1 seconds"),
+        ({"step_cache": "first_block", "model": "embedded"}, "does not run with the step cache"),
+        ({"quality": "high"}, "goes with the built-in model"),
+        ({"audio": True}, "goes with the built-in model"),
+        (
+            {"kind": "image_to_video", "image": {"sha256": "0" * 64, "size": 9, "kind": "picture"}},
+            "does not make image to video",
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_in_one_line(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why) as caught:
+        parse_spec({**WAN, **change})
+    assert caught.value.hint
+
+
+def test_a_plan_names_the_model_where_it_is_needed_and_nowhere_else() -> None:
+    plan = make_plan(parse_spec({**WAN, "seconds": 4, "step_cache": "first_block"}))
+    assert parse_plan(plan.model_dump_json()) == plan
+    by_model = {task.id: task.model for task in plan.subtasks}
+    assert by_model["denoise-0"] == by_model["decode_latent"] == "wan-t2v"
+    assert by_model["interpolate-0"] == by_model["assemble"] == ""
+    assert plan["denoise-1"].offering == "denoise@wan-t2v"
+    assert plan["denoise-0"].params["cache"] == "first_block"
+    assert plan["denoise-0"].params["frames"] == 65
+    assert sum(t.params["frames"] for t in plan.subtasks if t.stage == "encode_video") == 96  # type: ignore[misc]
+    off = make_plan(parse_spec({**WAN, "seconds": 4}))
+    assert "cache" not in off["denoise-0"].params
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "embedded"},
+        {"model": "../wan"},
+        {"frames": 16},
+        {"frames": 85},
+        {"width": 500},
+        {"stop": 21},
+        {"cache": "mag"},
+    ],
+)
+def test_params_that_a_model_cannot_take_are_refused(change: dict[str, Any]) -> None:
+    good = {"model": "wan-t2v", "width": 512, "height": 512, "frames": 65}
+    good |= {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 5.0}
+    parse_params("denoise", good)
+    with pytest.raises(InvalidParams):
+        parse_params("denoise", {**good, **change})
+
+
+def test_subtasks_go_to_who_offers_the_model_and_the_others_are_told_why() -> None:
+    plan = make_plan(parse_spec({**WAN, "seconds": 1, "width": 256, "height": 256}))
+
+    def offer(number: int, *, wan: bool) -> ProviderOffer:
+        names = {task.offering for task in plan.subtasks if wan or not task.model}
+        line = StageOffer(price_per_unit=Wei(1), seconds_per_unit=0.001)
+        return ProviderOffer(
+            provider=node_address(bytes([number]) * 20),
+            stages=dict.fromkeys(names, line),
+            memory_mb=64_000,
+        )
+
+    offers = [offer(1, wan=True), offer(2, wan=False)]
+    budget = least_budget(plan)
+    done = clear(
+        plan.subtasks, offers, reserves(plan, budget), time_value_wei_per_s=0, deadline_s=600
+    )
+    assert not done.unplaced
+    for task in plan.subtasks:
+        if task.model:
+            assert done.assignments[task.id].provider == offers[0].provider
+    told = {loss.subtask: loss.reason for loss in done.losses_of(offers[1].provider)}
+    assert told[plan["denoise-0"].id] is LossReason.MODEL_NOT_OFFERED
+    assert fits(offers[1], plan["denoise-0"]) is LossReason.MODEL_NOT_OFFERED
+    missing = estimate(plan, offers[1:]).missing
+    assert set(missing.values()) == {LossReason.MODEL_NOT_OFFERED}
+    nobody = clear(
+        plan.subtasks, offers[1:], reserves(plan, budget), time_value_wei_per_s=0, deadline_s=600
+    )
+    assert nobody.unplaced[plan["denoise-0"].id] is LossReason.MODEL_NOT_OFFERED
+    assert place(problem(plan.subtasks, offers)).makespan_s < 600
