@@ -72,6 +72,7 @@ _EMBEDDED: Mapping[str, ReferenceRate] = MappingProxyType(
         "animate": _rate(0.05),
         "anchor": _rate(0.02),
         "preview": _rate(0.2),
+        "repair": _rate(0.05),
         "decode_video": _rate(0.03),
         "find_events": _rate(0.002),
         "render_sound": _rate(0.1),

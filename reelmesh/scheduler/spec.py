@@ -61,6 +61,7 @@ _HINTS: Mapping[str, str] = {
     "audio_style": "take natural, wooden, metallic, cartoon or soft",
     "spec": "ask for sound with --audio, and say in the prompt what is seen",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
+    "repair": "give --from and --to in seconds, from 0 to the video's length",
     "layer": "take preview or whole",
     "model": "see what there is: reelmesh model list; or leave it out for the built-in model",
     "step_cache": "leave it out, or take first_block with a Wan model",
@@ -118,6 +119,7 @@ def _area(height: int, info: ValidationInfo) -> int:
 Width = Annotated[Side, Strict()]
 Height = Annotated[Side, Strict(), AfterValidator(_area)]
 """Sides of a video of a kind that is made at any size: see `templates.sizing`."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 
 
 class JobSpec(BaseModel):
@@ -139,7 +141,7 @@ class JobSpec(BaseModel):
     fps: Annotated[int, Field(ge=12, le=60, strict=True)] = 24
     width: _Size = 512
     height: _Size = 512
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
+    seed: Seed = 0
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -225,12 +227,39 @@ class GeneratedSpec(JobSpec):
         return self
 
 
+class Repair(BaseModel):
+    """One span of a video to be rendered anew; the rest stays bit for bit.
+
+    start, stop: seconds; what is shown in between changes, and a little more on either side, as
+    the model's chunks and the segments are cut. seed, prompt: what the new part is made from;
+    without a prompt, the job's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    start: Annotated[float, _Real, Field(ge=0, le=20)]
+    stop: Annotated[float, _Real, Field(gt=0, le=20)]
+    seed: Seed = 0
+    prompt: Prompt | None = None
+
+
 class TextToVideo(GeneratedSpec):
     """A video from a prompt."""
+
+    later: ClassVar[frozenset[str]] = GeneratedSpec.later | {"repair"}
 
     kind: Literal["text_to_video"] = "text_to_video"
     width: Width = 512
     height: Height = 512
+    repair: Repair | None = None
+
+    @model_validator(mode="after")
+    def _repairable(self) -> Self:
+        if self.repair is not None and not self.repair.start < self.repair.stop <= self.seconds:
+            raise ValueError("a repair's span must lie within the video, its start before its stop")
+        if self.repair is not None and self.layer != "whole":
+            raise ValueError("a repair has no preview")
+        return self
 
 
 class ImageToVideo(GeneratedSpec):

@@ -156,3 +156,20 @@ async def test_another_word_for_reuse_is_refused(
     async with world(anvil, deployment, tmp_path / "c") as here:
         with pytest.raises(Exception, match="reuse"):
             await order(here, "one", reuse=mode)
+
+
+async def test_a_repair_takes_in_every_segment_outside_its_part(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with market(anvil, deployment, tmp_path / "c") as (here, _):
+        first = await made(here, "one", seconds=2.0)
+        job = await made(here, "two", seconds=2.0, repair={"start": 0.0, "stop": 0.2, "seed": 4})
+        assert set(reused(job)) >= {"skeleton-1", "encode_video-2", "encode_video-3"}
+        assert "encode_video_again-0" in ids(job)
+        assert "skeleton-0" not in ids(job)
+        told = json.loads(Path(job["receipt"]).read_text())
+        joined = next(w for w in told["work"] if w["subtask"] == "assemble_again")["inputs"]
+        earlier = json.loads(Path(first["receipt"]).read_text())["work"]
+        before = next(w for w in earlier if w["subtask"] == "assemble")["inputs"]
+        assert joined["segment-3"] == before["segment-3"]
+        assert joined["segment-0"] != before["segment-0"]

@@ -28,6 +28,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "encode_image": {"width": 512, "height": 320},
     "animate": {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 3.0},
     "anchor": {"width": 512, "height": 320},
+    "repair": {"seed": 1, "steps": 20, "guidance": 2.0, "first": 2, "end": 4},
     "preview": {"seconds": 4.0, "width": 384, "height": 216},
     "encode_prompt": {"model": "wan-t2v", "prompt": "a red fox runs"},
     "denoise": {
@@ -86,6 +87,7 @@ UNITS = {
     "encode_image": 1.0,
     "animate": 10.0,
     "anchor": 16.0,
+    "repair": 20.0,
     "preview": 1.0,
     "encode_prompt": 1.0,
     "denoise": 20 * 32760 * (1 + 32760 / (7 * 1536)) / 1e6,

@@ -106,6 +106,45 @@ def continue_(
     _post(socket, order, where, detach=detach, as_json=as_json)
 
 
+@app.command()
+def repair(
+    job_id: JobId,
+    start: Annotated[float, typer.Option("--from", help="Where the bad part begins, in seconds.")],
+    stop: Annotated[float, typer.Option("--to", help="Where it ends.")],
+    seed: Annotated[int | None, typer.Option(show_default="drawn", help="Of the new part.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(show_default="the job's", help="What the new part shows.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Most that is paid.", show_default="its share of the job's")
+    ] = None,
+    deadline: Annotated[str, typer.Option(help="From now: 90s, 10m, 2h.")] = "15m",
+    detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
+    home: HomeOption = None,
+    node: NodeOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Render one bad part of a finished video anew; all other segments stay bit for bit, unpaid.
+
+    A little more than the part changes on either side: whole chunks of the model, whole segments.
+
+    [bold]Example[/bold]
+      reelmesh job repair 0x3f… --from 1.0 --to 2.0
+    """
+    from reelmesh.node.cli import repairing, submitting
+    from reelmesh.node.cli.finding import find_coordinator
+    from reelmesh.node.cli.money import parse_amount
+
+    where, limit = Home.at(home), submitting.parse_duration(deadline)
+    socket = find_coordinator(where, node) / "control.sock"
+    job = asyncio.run(_show(socket, job_id))
+    span = (start, stop)
+    order = asyncio.run(repairing.repair_order(socket, job, span, seed, prompt, limit))
+    if budget is not None:
+        order = replace(order, budget=parse_amount(budget))
+    _post(socket, order, where, detach=detach, as_json=as_json)
+
+
 def _post(socket: Path, order: Order, home: Home, *, detach: bool, as_json: bool) -> str:
     """Hand a job in and see it through; return the id of the job that made the video."""
     from reelmesh.node.cli import submitting

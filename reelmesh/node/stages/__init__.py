@@ -37,6 +37,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "encode_prompt": ("encode_prompt", "EncodePrompt"),
     "denoise": ("denoise", "Denoise"),
     "decode_latent": ("decode_latent", "DecodeLatent"),
+    "repair": ("repair", "Repair"),
     "decode_video": ("decode_video", "DecodeVideo"),
     "find_events": ("find_events", "FindEvents"),
     "render_sound": ("render_sound", "RenderSound"),

@@ -165,6 +165,13 @@ def _preview(_: Runner, folder: Path) -> Sample:
     return {"seconds": 4.0, "width": 384, "height": 384}, {"frames": frames}
 
 
+def _repair(runner: Runner, folder: Path) -> Sample:
+    _, features = _skeleton(runner, folder)
+    _, latent = _decode(runner, folder)
+    params = {"seed": 1, "steps": 4, "guidance": 3.0, "first": 2, "end": 4}
+    return params, features | latent
+
+
 def _decode_video(runner: Runner, folder: Path) -> Sample:
     wanted = {"start": 0.0, "frames": 8, "fps": 24, "width": _SIDE, "height": _SIDE}
     return wanted, {"video": _segment(runner, folder)}
@@ -255,6 +262,7 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "animate": _animate,
     "anchor": _anchor,
     "preview": _preview,
+    "repair": _repair,
     "decode_video": _decode_video,
     "find_events": _find_events,
     "render_sound": _render_sound,

@@ -28,6 +28,7 @@ from reelmesh.scheduler.stages import (
     preview,
     refine,
     render_sound,
+    repair,
     skeleton,
     speech,
     upscale,
@@ -76,6 +77,7 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             refine,
             upscale_tile,
             join_tiles,
+            repair,
         )
     }
 )

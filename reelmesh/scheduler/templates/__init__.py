@@ -5,13 +5,21 @@ from __future__ import annotations
 from reelmesh.scheduler.models import EMBEDDED
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo, JobSpec, TextToVideo
-from reelmesh.scheduler.templates import image_to_video, layers, production, text_to_video
+from reelmesh.scheduler.templates import (
+    image_to_video,
+    layers,
+    production,
+    repair,
+    text_to_video,
+)
 
 
 def make_plan(spec: JobSpec) -> Plan:
     """The plan for a spec; the same spec always gives the same plan, byte for byte."""
     if isinstance(spec, GeneratedSpec) and spec.layer == "preview":
         return layers.first_layer(spec, make_plan(spec.model_copy(update={"layer": "whole"})))
+    if isinstance(spec, TextToVideo) and spec.repair is not None:
+        return repair.plan(spec, make_plan(spec.model_copy(update={"repair": None})))
     match spec:
         case GeneratedSpec() if spec.model != EMBEDDED:
             return production.plan(spec)

@@ -7,7 +7,7 @@ seen it pays for the rest only.
 from __future__ import annotations
 
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
-from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.spec import InvalidSpec, JobSpec
 from reelmesh.scheduler.stages.preview import PreviewParams, preview_params
 
 _SHOWS_CONTENT = ("anchor", "decode")
@@ -29,10 +29,10 @@ def shown_as(spec: JobSpec) -> PreviewParams:
 
 
 def first_layer(spec: JobSpec, whole: Plan) -> Plan:
-    """What of a whole job's plan makes the small clip, and its preview. Raises ValueError."""
+    """What of a whole job's plan makes the small clip, and its preview. Raises InvalidSpec."""
     clip = small_clip(whole)
     if clip is None:
-        raise ValueError(f"a job of kind {spec.kind} has no small clip to show first")
+        raise InvalidSpec("This job has no small clip that could be shown first", "post it whole")
     needed = {clip.id}
     for subtask in reversed(whole.subtasks):
         if subtask.id in needed:
