@@ -2,9 +2,10 @@
 
 Held-out captions of one thing that moves are planned at quality fixed, auto and draft, and their
 denoise loops are run as those plans say, from the same seeds, on one thread. Printed for each: the
-thread's seconds in the loop, and what the probe reads, by attribute. Then one default job (4 s at
-512x512) is run whole, to say what the loop is of all. Exits 1 when auto takes more than 1/1.5 of
-fixed's compute, or reads worse than fixed by more than one clip in any attribute.
+thread's seconds in the loop, and what the probe reads, by attribute. The same for image→video from
+drawn first frames, of which there are fewer. Then one default job (4 s at 512x512) is run whole, to
+say what the loop is of all. Exits 1 when auto takes more than 1/1.5 of fixed's compute, or reads
+worse than fixed by more than one clip in any attribute.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from reelmesh.scheduler.stages.skeleton import SkeletonParams
 from reelmesh.scheduler.templates import make_plan
 from scripts.train_tiny_t2v.captions import canonical
 from scripts.train_tiny_t2v.probe import Probe
-from scripts.train_tiny_t2v.render import scene_indices
+from scripts.train_tiny_t2v.render import random_offsets, render, scene_indices
 from scripts.train_tiny_t2v.scores import score
 
 QUALITIES = ("fixed", "auto", "draft")
@@ -55,8 +56,13 @@ def plan_for(prompt: str, seed: int, quality: str) -> Plan:
     return make_plan(TextToVideo.model_validate(fields))
 
 
-def denoise(model: Any, prompt: str, plan: Plan) -> tuple[Tensor, float]:
-    """A plan's denoise loop: (frames uint8 [16, 3, 64, 64], the thread's seconds in the loop)."""
+def denoise(
+    model: Any, prompt: str, plan: Plan, first: Tensor | None = None
+) -> tuple[Tensor, float]:
+    """A plan's denoise loop: (frames uint8 [16, 3, 64, 64], the thread's seconds in the loop).
+
+    first: the picture that the clip begins with, uint8 [64, 64, 3].
+    """
     cond = model.condition(tiny_t2v.text_features(prompt, model.device))
     z, seconds = None, 0.0
     for task in plan.subtasks:
@@ -66,21 +72,30 @@ def denoise(model: Any, prompt: str, plan: Plan) -> tuple[Tensor, float]:
         assert isinstance(p, SkeletonParams)
         z = model.init_latent(p.seed) if z is None else z
         began = time.process_time()
-        z = model.denoise(z, cond, p.start, p.stop, p.steps, p.guidance, guided=p.guided)
+        z = model.denoise(z, cond, p.start, p.stop, p.steps, p.guidance, p.guided, first)
         seconds += time.process_time() - began
     return model.decode(z).permute(0, 3, 1, 2), seconds
 
 
-def compare(count: int, qualities: Sequence[str] = QUALITIES) -> dict[str, dict[str, Any]]:
-    """For each quality: seconds of the loop a clip, and the shares that the probe reads right."""
+def compare(
+    count: int, qualities: Sequence[str] = QUALITIES, *, pictures: bool = False
+) -> dict[str, dict[str, Any]]:
+    """For each quality: seconds of the loop a clip, and the shares that the probe reads right.
+
+    pictures: each clip begins with the first frame of a drawn one.
+    """
     torch.set_num_threads(1)
     model, probe = tiny_t2v.load("cpu"), Probe.shipped()
     prompts, index = captions(count)
+    firsts: list[Tensor | None] = [None] * count
+    if pictures:
+        offsets = random_offsets(index, torch.Generator().manual_seed(SEED))
+        firsts = [clip[0].permute(1, 2, 0) for clip in render(index, offsets)[0]]
     clips: dict[str, list[Tensor]] = {quality: [] for quality in qualities}
     seconds: Counter[str] = Counter()
     for i, prompt in enumerate(prompts):  # in turns: a machine's mood is shared by all
         for quality in qualities:
-            clip, took = denoise(model, prompt, plan_for(prompt, i, quality))
+            clip, took = denoise(model, prompt, plan_for(prompt, i, quality), firsts[i])
             clips[quality].append(clip)
             seconds[quality] += took
     return {
@@ -123,13 +138,17 @@ def ratio(found: dict[str, dict[str, Any]], quality: str = "auto") -> float:
     return round(found["fixed"]["cpu_s_per_clip"] / found[quality]["cpu_s_per_clip"], 3)
 
 
-def show(found: dict[str, dict[str, Any]], job: dict[str, float]) -> None:
-    """Print both as tables."""
+def show(found: dict[str, dict[str, Any]]) -> None:
+    """Print a table: a row for each quality."""
     names = list(found["fixed"]["scores"])
     print(f"{'':<8}{'cpu-s':>8}{'ratio':>7}" + "".join(f"{name:>12}" for name in names))
     for quality, row in found.items():
         scores = "".join(f"{row['scores'][name]:>12.3f}" for name in names)
         print(f"{quality:<8}{row['cpu_s_per_clip']:>8.3f}{ratio(found, quality):>7.2f}{scores}")
+
+
+def show_job(job: dict[str, float]) -> None:
+    """Print what the loop is of a whole job."""
     total = sum(job.values())
     print("one default job, cpu-s: " + ", ".join(f"{k} {v:.2f}" for k, v in job.items()))
     print(f"in all {total:.1f}, of which the denoise loop {100 * job['skeleton'] / total:.1f}%")
@@ -139,15 +158,21 @@ def main() -> int:
     """Returns the exit status: 0 where auto is as good as fixed, and cheaper."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--captions", type=int, default=64)
+    parser.add_argument("--image", type=int, default=16, help="captions for image→video")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    found, job = compare(asked.captions), whole_job()
-    missed = judge(found, asked.captions)
+    count, fewer = asked.captions, min(asked.captions, asked.image)
+    found, job = compare(count), whole_job()
+    begun = compare(fewer, ("fixed", "auto"), pictures=True)
+    missed = judge(found, count) + [f"image_{name}" for name in judge(begun, fewer)]
+    told = {"captions": count, "qualities": found, "image_captions": fewer, "image_to_video": begun}
     if asked.json:
-        told = {"captions": asked.captions, "qualities": found, "whole_job": job, "missed": missed}
-        print(json.dumps(told, indent=2))
+        print(json.dumps({**told, "whole_job": job, "missed": missed}, indent=2))
     else:
-        show(found, job)
+        show(found)
+        print(f"image→video, {fewer} captions")
+        show(begun)
+        show_job(job)
         print("missed: " + (", ".join(missed) or "nothing"))
     return 1 if missed else 0
 

@@ -1,7 +1,8 @@
 """Makes the contact sheets of docs/quality: python scripts/quality_sheets.py [clips] [depth]
 
-Every video is made whole, in this process, by the plan that a buyer's job has, at 256x256 and 2 s
-(10 s would need minutes here). clips: text→video and image→video; depth: one seed at each quality.
+With `index` it writes the list of pages into docs/quality.md, from their first lines. Every video
+is made whole, in this process, by the plan that a buyer's job has, at 256x256 and 2 s (10 s would
+need minutes here). clips: text→video and image→video; depth: one seed at each quality.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scripts.contact_sheet import Row, save, sheet, spread
 from scripts.eval_image_to_video import cases
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "quality"
+BEGIN, END = "<!-- pages -->", "<!-- end of pages -->"
 SMALL = {"width": 256, "height": 256, "seconds": 2.0, "seed": 7}
 FRAMES = 7
 
@@ -72,11 +74,25 @@ def depth(folder: Path) -> list[Row]:
     return rows
 
 
+def index() -> None:
+    """Put a line for each page between the marks in docs/quality.md."""
+    page = FOLDER.with_suffix(".md")
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [
+        f"- [{file.read_text().splitlines()[0].removeprefix('# ')}](quality/{file.name})"
+        for file in sorted(FOLDER.glob("*.md"))
+    ]
+    page.write_text("\n".join([before + BEGIN, *lines, END]) + after)
+
+
 def main() -> None:
     """Entry point."""
-    FOLDER.mkdir(exist_ok=True)
     sheets = {"clips": clips, "depth": depth}
-    for name in sys.argv[1:] or list(sheets):
+    for name in sys.argv[1:] or [*sheets, "index"]:
+        if name == "index":
+            index()
+            continue
         with tempfile.TemporaryDirectory() as folder:
             save(sheet(sheets[name](Path(folder))), FOLDER / f"{name}.jpg")
         print(FOLDER / f"{name}.jpg")
