@@ -36,6 +36,12 @@ def quarter(width: int, height: int) -> tuple[int, int]:
     return -(-width // SCALE), -(-height // SCALE)
 
 
+def box(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height, even, of the largest box of the shape width:height in a square."""
+    longest = max(width, height)
+    return 2 * round(side * width / longest / 2), 2 * round(side * height / longest / 2)
+
+
 def timeline_size(width: int, height: int) -> tuple[int, int]:
     """Width and height at which the frames between key frames are made.
 

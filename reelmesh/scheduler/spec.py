@@ -118,7 +118,7 @@ def _area(height: int, info: ValidationInfo) -> int:
 
 Width = Annotated[Side, Strict()]
 Height = Annotated[Side, Strict(), AfterValidator(_area)]
-"""Sides of a video of a kind that is made at any size: see `templates.sizing`."""
+"""Sides of a video of a kind that is made at any size: see `templates.tiled`."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 
 
@@ -266,6 +266,8 @@ class ImageToVideo(GeneratedSpec):
     """A video that begins with a picture and goes on as the prompt says."""
 
     kind: Literal["image_to_video"] = "image_to_video"
+    width: Width = 512
+    height: Height = 512
     image: Picture
 
 

@@ -252,3 +252,13 @@ def test_smaller_tiles_can_be_asked_for() -> None:
     spec = parse_spec({"prompt": "x", "seconds": 1, "width": 640, "height": 386, "fps": 12})
     cut = plan(spec, tile_side=256)
     assert sum(subtask.stage == "upscale_tile" for subtask in cut.subtasks) == 6
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (854, 480), (128, 3840)])
+def test_a_picture_becomes_a_video_of_any_size(width: int, height: int) -> None:
+    spec = {**IMAGE.model_dump(), "seconds": 1, "width": width, "height": height}
+    made = make_plan(parse_spec(spec))
+    assert parse_plan(canonical(made)) == made
+    stages = [subtask.stage for subtask in made.subtasks]
+    assert "upscale" not in stages
+    assert stages[stages.index("anchor") + 1] == "refine"

@@ -12,10 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from reelmesh.node.stages import StageFailed
-from reelmesh.node.stages.encode_image import SIZE, box, fit
+from reelmesh.node.stages.encode_image import SIZE, fit
 from reelmesh.node.stages.hdr import nits_to_pq
 from reelmesh.node.stages.still_header import shape_of, still_size
 from reelmesh.node.stages.stills import read_still, upright
+from reelmesh.scheduler.sizes import box
 
 
 def quarters(height: int = 40, width: int = 60) -> NDArray[np.uint8]:

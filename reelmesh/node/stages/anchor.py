@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from reelmesh.scheduler.sizes import box
+
 from .base import ModelFree, StageContext, one_thread_opencv
 from .cutout import cut_out, move_cutout
-from .encode_image import SIZE, box
+from .encode_image import SIZE
 from .frames import Picture, Pictures, read_frames, write_frames
 from .media import MediaLimits
 from .track import Image, follow

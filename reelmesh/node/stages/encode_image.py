@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from reelmesh.scheduler.sizes import box
+
 from .base import ModelFree, StageContext, one_thread_opencv
 from .frames import Picture, write_frames
 from .stills import read_still
@@ -35,12 +37,6 @@ class EncodeImage(ModelFree):
         out = write_frames(ctx.workdir / "frames.mkv", picture[None])
         ctx.progress(1.0)
         return {"frames": out}
-
-
-def box(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height, even, of the largest box of the shape width:height in a square."""
-    longest = max(width, height)
-    return 2 * round(side * width / longest / 2), 2 * round(side * height / longest / 2)
 
 
 def fit(picture: Picture, width: int, height: int) -> Picture:

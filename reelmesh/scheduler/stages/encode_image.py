@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from reelmesh.scheduler.sizes import MOST_SIDE
 from reelmesh.scheduler.stages.entry import StageEntry, StageParams
 
 PICTURE_SIZE = 256
 """Side of the square that a picture is fitted to; the model sees a quarter of that."""
 
-Side = Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
+Side = Annotated[int, Field(ge=64, le=MOST_SIDE, multiple_of=2)]
 
 
 class EncodeImageParams(StageParams):

@@ -20,8 +20,8 @@ class RefineParams(StageParams):
 
     start: Annotated[int, Field(ge=0, lt=MAX_FRAMES)]
     stop: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
-    from_width: _Side
-    from_height: _Side
+    from_width: Annotated[int, Field(ge=2, le=1024)]
+    from_height: Annotated[int, Field(ge=2, le=1024)]
     width: _Side
     height: _Side
 

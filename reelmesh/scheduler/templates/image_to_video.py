@@ -16,9 +16,11 @@ from itertools import pairwise
 
 from reelmesh.scheduler.complexity import depth_of, loop_params
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
+from reelmesh.scheduler.sizes import box, is_first_size
 from reelmesh.scheduler.spec import ImageToVideo
 from reelmesh.scheduler.stages.decode import SKELETON_FRAMES
 from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
+from reelmesh.scheduler.templates import tiled
 from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
 from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
 from reelmesh.scheduler.templates.text_to_video import chunks, join
@@ -33,6 +35,19 @@ begins each segment would be seen as a pulse."""
 def plan(spec: ImageToVideo) -> Plan:
     """Cut a spec into subtasks."""
     chain = _clip(spec)
+    if is_first_size(spec.width, spec.height):
+        between, encoded = _windows(spec, chain[-1])
+    else:
+        shape = box(spec.width, spec.height, PICTURE_SIZE)
+        between, encoded = tiled.enlarge(spec, chain[-1], SKELETON_FRAMES, shape, CRF)
+    video = join(spec, encoded)
+    sound = soundtrack(spec, chain[-1], SKELETON_FRAMES, video)
+    tasks = (*chain, *between, *encoded, video, *sound)
+    return Plan(spec_hash=spec.spec_hash(), subtasks=tasks)
+
+
+def _windows(spec: ImageToVideo, keys: Subtask) -> tuple[list[Subtask], list[Subtask]]:
+    """What stands between the key frames and the segments, at the first sizes; the segments."""
     windows: list[Subtask] = []
     enlarged: list[Subtask] = []
     encoded: list[Subtask] = []
@@ -41,16 +56,13 @@ def plan(spec: ImageToVideo) -> Plan:
             f"interpolate-{i}",
             "interpolate",
             {"start": start, "stop": stop, "total": spec.frames, "side": PICTURE_SIZE},
-            {"frames": chain[-1]},
+            {"frames": keys},
         )
         windows.append(window)
         more, most = chunks(spec, window, stop - start, CHUNK_FRAMES, first=len(enlarged), crf=CRF)
         enlarged += more
         encoded += most
-    video = join(spec, encoded)
-    sound = soundtrack(spec, chain[-1], SKELETON_FRAMES, video)
-    tasks = (*chain, *windows, *enlarged, *encoded, video, *sound)
-    return Plan(spec_hash=spec.spec_hash(), subtasks=tasks)
+    return [*windows, *enlarged], encoded
 
 
 def _clip(spec: ImageToVideo) -> list[Subtask]:
