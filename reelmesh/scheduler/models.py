@@ -70,6 +70,11 @@ class Model:
         return tuple(self.folders)
 
     @property
+    def begins_with_picture(self) -> bool:
+        """Whether it makes a clip out of a picture."""
+        return "encode_first_frame" in self.folders
+
+    @property
     def pinned(self) -> str:
         """`owner/name@revision`."""
         return f"{self.repository}@{self.revision}"
@@ -125,6 +130,34 @@ _ALL = (
         negative=_WAN_NEGATIVE,
         caches=("first_block",),
         reference_s={"encode_prompt": 1.0, "denoise": 280.0, "decode_latent": 0.1},
+    ),
+    Model(
+        name="wan-i2v",
+        repository="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
+        revision="b184e23a8a16b20f108f727c902e769e873ffc73",
+        family="wan",
+        kinds=("image_to_video",),
+        summary="Wan 2.1, 14 B parameters: image to video, 480p",
+        licence="Apache-2.0",
+        folders={
+            **_WAN_FOLDERS,
+            "encode_first_frame": ("image_encoder", "image_processor", "vae"),
+        },
+        weights_mb={
+            "encode_prompt": 10_900,
+            "encode_first_frame": 3_000,
+            "denoise": 31_300,
+            "decode_latent": 500,
+        },
+        width_hidden=5120,
+        negative=_WAN_NEGATIVE,
+        caches=("first_block",),
+        reference_s={
+            "encode_prompt": 1.0,
+            "encode_first_frame": 0.15,
+            "denoise": 320.0,
+            "decode_latent": 0.1,
+        },
     ),
 )
 

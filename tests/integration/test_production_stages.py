@@ -17,7 +17,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from reelmesh.node.cli.app import outcome  # noqa: E402
+from reelmesh.node.cli.media import picture_source  # noqa: E402
 from reelmesh.node.models.shelf import ModelMissing, Shelf  # noqa: E402
 from reelmesh.node.stages import StageFailed, load_stage  # noqa: E402
 from reelmesh.node.stages.base import StageContext  # noqa: E402
@@ -172,6 +175,46 @@ def test_hostile_inputs_are_refused(runs: Runs, tmp_path: Path, what: str) -> No
     with pytest.raises(StageFailed) as caught:
         runs("decode_latent", CLIP, {"latent": bad})
     assert caught.value.reason == "bad_input"
+
+
+def test_a_picture_becomes_the_clip_that_it_begins(tmp_path: Path, device: Any) -> None:
+    """Image to video, through import, spec and plan, to an MP4."""
+    import cv2
+    import numpy as np
+
+    given = make_wan(tmp_path / "given", with_picture=True)
+    pull = ["model", "pull", "wan-i2v", "--from", str(given), "--home", str(tmp_path)]
+    assert outcome(pull) == 0
+    picture = tmp_path / "picture.png"
+    colours = np.random.default_rng(1).integers(0, 256, (90, 160, 3), np.uint8)
+    assert cv2.imwrite(str(picture), colours)
+    source = picture_source(picture)
+    asked = {"kind": "image_to_video", "image": source.model_dump(), "model": "wan-i2v"}
+    size = {"width": 256, "height": 256, "seconds": 1, "fps": 12, "steps": 4}
+    plan = make_plan(parse_spec({"prompt": "a red fox runs", "seed": 1, **asked, **size}))
+    sources = {str(source.sha256): picture}
+    video = run_plan_locally(plan, tmp_path, device, sources=sources, models=tmp_path / "models")
+    with av.open(str(video)) as media:
+        assert sum(1 for _ in media.decode(video=0)) == 12
+    # Another picture, another clip: it is really looked at.
+    step = plan["denoise-0"]
+    shelf = Shelf(tmp_path / "models")
+    stage = load_stage("denoise", shelf.get("wan-i2v"))
+    stage.load(device)
+    inputs = {ref.name: _only(tmp_path / ref.subtask) for ref in step.inputs}
+    condition = load_file(inputs["condition"])
+    assert tuple(condition["latent"].shape) == (1, 20, 5, 32, 32)
+    other = {name: one.flip(-1).contiguous() for name, one in condition.items()}
+    changed = write_tensors(tmp_path / "other.safetensors", other)
+    (tmp_path / "again").mkdir()
+    context = StageContext(device, tmp_path / "again")
+    made = stage.run(step.parsed_params(), {**inputs, "condition": changed}, context)
+    assert made["latent"].read_bytes() != _only(tmp_path / "denoise-0").read_bytes()
+
+
+def _only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
 
 
 def test_a_whole_job_becomes_an_mp4(home: Path, tmp_path: Path) -> None:

@@ -63,14 +63,16 @@ def build_request(options: JobOptions) -> JobRequest:
 def _given(options: JobOptions) -> _Given:
     from reelmesh.node.cli.media import picture_source, shape_for, warnings
 
+    # What the built-in model knows says nothing of another's.
+    built_in = options.model in (None, "embedded")
     if options.image is None:
-        return _Given(notes=tuple(warnings(options.prompt, picture=False)))
+        return _Given(notes=tuple(warnings(options.prompt, picture=False)) if built_in else ())
     return _Given(
         kind="image_to_video",
         fields={"image": picture_source(options.image).model_dump()},
         files={"image": options.image.absolute()},
         size=options.size or shape_for(options.image),
-        notes=tuple(warnings(options.prompt)),
+        notes=tuple(warnings(options.prompt)) if built_in else (),
     )
 
 

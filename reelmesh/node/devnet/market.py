@@ -241,6 +241,7 @@ class Devnet:
             margin=profile.margin,
             nice=profile.nice,
             operator=self._store.find(f"{profile.name}-operator").address,
+            models=self.root.parent / "models",
             **self._common(),
         )
 

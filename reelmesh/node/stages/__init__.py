@@ -35,6 +35,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "anchor": ("anchor", "Anchor"),
     "preview": ("preview", "Preview"),
     "encode_prompt": ("encode_prompt", "EncodePrompt"),
+    "encode_first_frame": ("encode_first_frame", "EncodeFirstFrame"),
     "denoise": ("denoise", "Denoise"),
     "decode_latent": ("decode_latent", "DecodeLatent"),
     "repair": ("repair", "Repair"),

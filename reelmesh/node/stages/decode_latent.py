@@ -13,7 +13,7 @@ from torch import Tensor
 from .base import StageContext, bad_input
 from .denoise import latent_spec
 from .frames import write_frames
-from .production import LOCAL, ProductionStage, place
+from .production import LOCAL, ProductionStage, channels, place
 from .tensors import read_tensors, tensor_bytes, write_tensors
 
 
@@ -37,7 +37,7 @@ class DecodeLatent(ProductionStage):
         latent = read_tensors(inputs["latent"], latent_spec(params))["latent"]
         ctx.progress(0.0, "decoding")
         config = self._decoder.config
-        mean, std = (_channels(config[name]) for name in ("latents_mean", "latents_std"))
+        mean, std = (channels(config[name]) for name in ("latents_mean", "latents_std"))
         video = self._decoder.decode((latent * std + mean).to(self.device), return_dict=False)[0]
         pictures = _pictures(video[0])
         if tuple(pictures.shape) != (params.frames, params.height, params.width, 3):
@@ -58,10 +58,6 @@ class DecodeLatent(ProductionStage):
         path = write_tensors(folder / "latent.safetensors", {"latent": latent})
         size = {"width": side, "height": side, "frames": (time - 1) * known.frame_stride + 1}
         return size, {"latent": path}
-
-
-def _channels(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)
 
 
 def _pictures(video: Tensor) -> Tensor:

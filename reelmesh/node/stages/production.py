@@ -96,6 +96,13 @@ def place(module: Any, device: torch.device) -> Any:
     return module.to(device).eval().requires_grad_(False)
 
 
+def channels(values: Any) -> torch.Tensor:
+    """One value a channel, to be set against [1, channels, time, height, width]."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1, 1)
+
+
 def quiet() -> None:
     """The libraries' bars and advice are for notebooks."""
     import diffusers

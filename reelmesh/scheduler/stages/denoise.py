@@ -43,6 +43,8 @@ class DenoiseParams(ClipParams):
 
 def _inputs(params: DenoiseParams) -> Mapping[str, str]:
     given = {"features": "features"}
+    if params.known.begins_with_picture:
+        given["condition"] = "condition"
     return given if params.start == 0 else {**given, "latent": "latent"}
 
 
@@ -62,7 +64,7 @@ ENTRY = StageEntry(
     version=1,
     summary="denoise a clip, some steps at a time (a production model)",
     inputs={"features": "features"},
-    optional_inputs={"latent": "latent"},
+    optional_inputs={"latent": "latent", "condition": "condition"},
     inputs_of=_inputs,
     outputs={"latent": "latent"},
     params=DenoiseParams,

@@ -12,6 +12,7 @@ KINDS: Mapping[str, str] = {
     "picture": "a still as the buyer has it: PNG, JPEG or WebP",
     "footage": "a video as the buyer has it, in any common container",
     "features": "safetensors: what a text encoder made of a prompt",
+    "condition": "safetensors: what a production model begins a clip with",
     "latent": "safetensors: a clip on its way through a denoise loop, or at its end",
     "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",
     "tile": "H.264 yuv420p in MKV, finely coded: a part of a run of a video's frames",

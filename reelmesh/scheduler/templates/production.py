@@ -3,6 +3,7 @@
 encode_prompt → denoise-0 → denoise-1 → decode_latent ─┬→ interpolate-0 → encode_video-0 ─┐
                                                        └→ interpolate-1 → encode_video-1 ─┴→ assemble
 
+A picture is encoded beside the prompt, and both denoise ranges take what it gives.
 The model makes the video's size itself, at its own frame rate; `interpolate` makes the buyer's.
 """  # noqa: E501 (a picture)
 
@@ -12,7 +13,7 @@ from itertools import pairwise
 
 from reelmesh.scheduler.models import MODELS
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
-from reelmesh.scheduler.spec import GeneratedSpec
+from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo
 from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
 from reelmesh.scheduler.templates.text_to_video import CRF, join
 
@@ -51,18 +52,15 @@ def _clip(spec: GeneratedSpec) -> list[Subtask]:
     clip = {**model, "width": spec.width, "height": spec.height, "frames": frames}
     numbers = {"seed": spec.seed, "steps": spec.steps, "guidance": spec.guidance}
     loop = {**clip, **numbers, "cache": spec.step_cache}
+    given = {"features": text}
+    before = [text]
+    if isinstance(spec, ImageToVideo):
+        name = "encode_first_frame"
+        given["condition"] = build_subtask(name, name, clip, {}, {"image": spec.image})
+        before.append(given["condition"])
     half = spec.steps // 2
-    first = build_subtask(
-        "denoise-0",
-        "denoise",
-        {**loop, "start": 0, "stop": half},
-        {"features": text},
-    )
-    second = build_subtask(
-        "denoise-1",
-        "denoise",
-        {**loop, "start": half, "stop": spec.steps},
-        {"features": text, "latent": first},
-    )
+    first = build_subtask("denoise-0", "denoise", {**loop, "start": 0, "stop": half}, given)
+    rest = {**loop, "start": half, "stop": spec.steps}
+    second = build_subtask("denoise-1", "denoise", rest, {**given, "latent": first})
     decoded = build_subtask("decode_latent", "decode_latent", clip, {"latent": second})
-    return [text, first, second, decoded]
+    return [*before, first, second, decoded]
