@@ -4,7 +4,8 @@ Pictures of shapes are drawn with OpenCV, not with the model's own renderer, in 
 not taught; a made-up photograph (textured, noisy) stands for what is beyond its world. Of each a
 10 s video of 240 frames is planned and run up to its timeline, in the plan's own windows. Printed:
 PSNR of the first frame at 64x64, and the frame difference at each seam between windows over the
-median of the six around it, at its worst. Exits 1 when a target is missed.
+median of the six around it, at its worst; for some pictures also at one seam of the finished
+video, enlarged and after H.264. Exits 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -17,27 +18,35 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reelmesh.node.stages.anchor import CLIP_SIZE, psnr, shrink
+from reelmesh.node.stages.base import StageContext
 from reelmesh.node.stages.encode_image import fit
-from reelmesh.node.stages.frames import read_frames
+from reelmesh.node.stages.encode_video import EncodeVideo
+from reelmesh.node.stages.frames import read_frames, write_frames
 from reelmesh.node.stages.local import run_plan_locally
 from reelmesh.node.stages.media import MAX_FRAMES, MediaLimits
 from reelmesh.node.stages.track import follow
+from reelmesh.node.stages.upscale import Upscale
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.sources import Picture
 from reelmesh.scheduler.spec import ImageToVideo
+from reelmesh.scheduler.stages import parse_params
 from reelmesh.scheduler.templates import make_plan
+from reelmesh.scheduler.templates.image_to_video import CHUNK_FRAMES, CRF
 
 SIDE = 480
 LEAST_PSNR_DB = 25.0
 MOST_SEAM = 1.5
 _AROUND = 3
+CODED = ("circle-left", "photo-right", "balloon-left")  # enlarging takes most of the time
 
 Image = NDArray[np.uint8]
 
@@ -75,6 +84,18 @@ def _photograph() -> Image:
     return np.clip(picture + grain, 0, 255).astype(np.uint8)
 
 
+def _balloon() -> Image:
+    """A striped balloon before the hills: a figure that is not on a plain background."""
+    picture = _photograph()
+    middle = (SIDE // 2, SIDE * 2 // 5)
+    cv2.ellipse(picture, middle, (70, 85), 0, 0, 360, (210, 50, 60), -1, cv2.LINE_AA)
+    cv2.ellipse(picture, middle, (30, 85), 0, 0, 360, (240, 200, 60), -1, cv2.LINE_AA)
+    basket = (middle[0] - 18, middle[1] + 92), (middle[0] + 18, middle[1] + 118)
+    cv2.rectangle(picture, *basket, (150, 60, 40), -1)
+    cv2.line(picture, (middle[0], middle[1] + 80), (middle[0], middle[1] + 95), (150, 60, 40), 9)
+    return picture
+
+
 def cases() -> dict[str, tuple[Image, str]]:
     """Name → picture (uint8 RGB) and prompt."""
     blue, cream, night = (20, 30, 110), (250, 245, 235), (12, 12, 20)
@@ -96,7 +117,10 @@ def cases() -> dict[str, tuple[Image, str]]:
             _drawn(_canvas((60, 20, 95)), "triangle", (60, 200, 210), 70),
             "a small cyan triangle growing over a purple background",
         ),
+        "ball-bounce": (_drawn(_canvas(cream), "circle", (40, 90, 200), 70), "a ball bouncing"),
         "photo-right": (_photograph(), "moving right"),
+        "photo-sway": (_photograph(), "swaying"),
+        "balloon-left": (_balloon(), "it moves left"),
     }
 
 
@@ -107,13 +131,32 @@ def timeline_of(picture: Image, prompt: str, folder: Path) -> tuple[NDArray[np.u
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     image = Picture.model_validate({"sha256": digest, "size": file.stat().st_size})
     whole = make_plan(ImageToVideo(prompt=prompt, seconds=10.0, image=image, seed=3))
-    names = [task.id for task in whole.subtasks if task.stage == "interpolate"]
+    names = [task.id for task in whole.subtasks if task.id.startswith("anchor-")]
     upto = 1 + max(i for i, task in enumerate(whole.subtasks) if task.id in names)
     plan = Plan(spec_hash=whole.spec_hash, subtasks=whole.subtasks[:upto])
     run_plan_locally(plan, folder, sources={digest: file})
     windows = [read_frames(folder / name / "frames.mkv", MediaLimits(MAX_FRAMES)) for name in names]
     starts = np.cumsum([len(window) for window in windows])[:-1]
     return np.concatenate(windows), [int(at) for at in starts]
+
+
+def coded_seam(frames: NDArray[np.uint8], seam: int) -> float:
+    """The ratio at one seam in the finished video: enlarged, and a segment either side of it."""
+    near = frames[seam - CHUNK_FRAMES : seam + CHUNK_FRAMES // 2]
+    upscale, encode, parts = Upscale(), EncodeVideo(), []
+    upscale.load(torch.device("cpu"))
+    size = {"width": 512, "height": 512}
+    for start, stop in ((0, CHUNK_FRAMES), (CHUNK_FRAMES, len(near))):
+        with tempfile.TemporaryDirectory() as folder:
+            context = StageContext(torch.device("cpu"), Path(folder))
+            given = {"frames": write_frames(Path(folder) / "small.mkv", near[start:stop])}
+            wanted = {"start": 0, "stop": stop - start, **size}
+            given = upscale.run(parse_params("upscale", wanted), given, context)
+            wanted = {"fps": 24, "crf": CRF, "frames": stop - start, **size}
+            out = encode.run(parse_params("encode_video", wanted), given, context)
+            with av.open(str(out["segment"])) as media:
+                parts += [frame.to_ndarray(format="rgb24") for frame in media.decode(video=0)]
+    return worst_seam(np.stack(parts), [CHUNK_FRAMES])
 
 
 def worst_seam(frames: NDArray[np.uint8], seams: list[int]) -> float:
@@ -144,6 +187,7 @@ def measure(name: str, picture: Image, prompt: str, out: Path | None) -> dict[st
         "side": int(frames.shape[1]),
         "first_frame_psnr_db": round(psnr(shrink(frames[0], CLIP_SIZE), wanted), 1),
         "seam_ratio": round(worst_seam(frames, seams), 3),
+        "coded_seam_ratio": round(coded_seam(frames, seams[1]), 3) if name in CODED else None,
         "moved": _moved(frames[0], frames[-1]),
     }
 
@@ -168,7 +212,8 @@ def main() -> int:
         for name, one in told.items():
             print(f"{name:14} " + "  ".join(f"{key} {value}" for key, value in one.items()))
     good = all(
-        one["first_frame_psnr_db"] >= LEAST_PSNR_DB and one["seam_ratio"] <= MOST_SEAM
+        one["first_frame_psnr_db"] >= LEAST_PSNR_DB
+        and max(one["seam_ratio"], one["coded_seam_ratio"] or 0) <= MOST_SEAM
         for one in told.values()
     )
     return 0 if good else 1

@@ -8,17 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from reelmesh.node.stages.anchor import psnr, shrink
+from reelmesh.node.stages.anchor import Anchor, psnr, shrink
+from reelmesh.node.stages.base import StageContext
 from reelmesh.node.stages.frames import read_frames
-from reelmesh.node.stages.interpolate import make_timeline
 from reelmesh.node.stages.local import run_plan_locally
 from reelmesh.node.stages.media import MAX_FRAMES, MediaLimits
 from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.sources import Picture
 from reelmesh.scheduler.spec import ImageToVideo
-from reelmesh.scheduler.stages import entry
+from reelmesh.scheduler.stages import entry, parse_params
 from reelmesh.scheduler.stages.entry import BYTES_SLACK
 from reelmesh.scheduler.templates import make_plan
 
@@ -43,7 +44,7 @@ def timeline_plan(image: Picture, prompt: str) -> Plan:
         prompt=prompt, seconds=5.0, width=512, height=320, steps=8, image=image, seed=3
     )
     whole = make_plan(spec)
-    last = max(i for i, task in enumerate(whole.subtasks) if task.stage == "interpolate")
+    last = max(i for i, task in enumerate(whole.subtasks) if task.stage == "anchor")
     return Plan(spec_hash=whole.spec_hash, subtasks=whole.subtasks[: last + 1])
 
 
@@ -63,7 +64,7 @@ def made(
 
 
 def windows(folder: Path, plan: Plan) -> list[NDArray[np.uint8]]:
-    names = [task.id for task in plan.subtasks if task.stage == "interpolate"]
+    names = [task.id for task in plan.subtasks if task.id.startswith("anchor-")]
     return [read_frames(folder / name / "frames.mkv", LIMITS) for name in names]
 
 
@@ -78,15 +79,19 @@ def test_the_first_frame_is_the_picture(
 
 
 def test_windows_are_parts_of_one_timeline_without_seams(
-    made: tuple[str, Path, Plan, NDArray[np.uint8]],
+    made: tuple[str, Path, Plan, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
     _, folder, plan, _ = made
     parts = windows(folder, plan)
-    keys = read_frames(folder / "anchor" / "frames.mkv", LIMITS)
     # What two windows could both make is the same to the bit, so that a seam is no seam.
-    across = list(make_timeline(keys, 38, 42, 120))
+    inputs = {ref.name: folder / ref.subtask / "frames.mkv" for ref in plan["anchor-0"].inputs}
+    params = {**plan["anchor-0"].params, "start": 38, "stop": 42}
+    across = Anchor().run(
+        parse_params("anchor", params), inputs, StageContext(torch.device("cpu"), tmp_path)
+    )
+    between = read_frames(across["frames"], LIMITS)
     assert len(parts[0]) == 40
-    assert np.array_equal(np.stack(across), np.concatenate([parts[0][-2:], parts[1][:2]]))
+    assert np.array_equal(between, np.concatenate([parts[0][-2:], parts[1][:2]]))
     frames = np.concatenate(parts)
     steps = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
     for seam in (39, 79):

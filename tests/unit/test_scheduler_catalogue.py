@@ -27,7 +27,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "assemble": {"fps": 24, "segments": 8},
     "encode_image": {"width": 512, "height": 320},
     "animate": {"seed": 1, "start": 0, "stop": 10, "steps": 20, "guidance": 3.0},
-    "anchor": {"width": 512, "height": 320},
+    "anchor": {
+        "start": 0,
+        "stop": 48,
+        "total": 240,
+        "fps": 24,
+        "clips": 5,
+        "width": 512,
+        "height": 320,
+    },
     "repair": {"seed": 1, "steps": 20, "guidance": 2.0, "first": 2, "end": 4},
     "preview": {"seconds": 4.0, "width": 384, "height": 216},
     "encode_prompt": {"model": "wan-t2v", "prompt": "a red fox runs"},
@@ -87,7 +95,7 @@ UNITS = {
     "assemble": 8.0,
     "encode_image": 1.0,
     "animate": 10.0,
-    "anchor": 16.0,
+    "anchor": 48.0,
     "repair": 20.0,
     "preview": 1.0,
     "encode_prompt": 1.0,
@@ -111,7 +119,7 @@ def test_every_stage_has_a_good_example_here() -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_an_entry_is_whole(name: str) -> None:
-    found = entry(name, 1)
+    found = entry(name)
     params = parse_params(name, GOOD[name])
     kinds = [*found.inputs.values(), *found.optional_inputs.values(), *found.outputs.values()]
     assert set(kinds) <= set(KINDS)

@@ -65,7 +65,15 @@ def _spec(**fields: Any) -> GeneratedSpec:
     return spec
 
 
-@pytest.mark.parametrize("kind", [{}, PICTURE])
+def test_the_depth_of_every_clip_of_a_picture_stands_in_the_plan() -> None:
+    for quality, steps, units in (("auto", 8, 6.4), ("fixed", 20, 20), ("high", 30, 30)):
+        plan = make_plan(_spec(quality=quality, **PICTURE))
+        clips = [task for task in plan.subtasks if task.stage == "animate"]
+        assert [task.params["stop"] for task in clips] == [steps] * 2
+        assert [task.units for task in clips] == [pytest.approx(units)] * 2
+
+
+@pytest.mark.parametrize("kind", [{}])
 def test_the_depth_stands_in_the_plan_and_in_its_price(kind: dict[str, Any]) -> None:
     plans = {q: make_plan(_spec(quality=q, **kind)) for q in ("fixed", "draft", "auto", "high")}
     loops = {

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from reelmesh.node.stages.anchor import move_whole
-from reelmesh.node.stages.cutout import cut_out, move_cutout, turns
+from reelmesh.node.stages.anchor import shots
+from reelmesh.node.stages.course import course_of
+from reelmesh.node.stages.cutout import cut_out, turns
 from reelmesh.node.stages.frames import Picture, Pictures
+from reelmesh.node.stages.scenery import figure_in
 from reelmesh.node.stages.track import follow
 
 SIDE = 256
@@ -40,12 +42,16 @@ def centre(picture: Picture) -> np.ndarray:
 
 
 def moved(of: Callable[[float], Picture], start: Picture) -> Pictures:
-    cutout = cut_out(start)
-    assert cutout is not None
-    keys = move_cutout(clip(of), cutout)
-    assert keys is not None
+    assert cut_out(start) is not None
+    keys = shown([clip(of)], start, 16)
     assert np.array_equal(keys[0], start)
     return keys
+
+
+def shown(clips: list[Pictures], start: Picture, total: int, clip_s: float = 2.0) -> Pictures:
+    """A video of 8 frames a second."""
+    shot, _ = shots(clips, start, total, 8, clip_s)
+    return np.stack([shot(i) for i in range(total)])
 
 
 def test_it_goes_the_clips_way_from_its_own_place() -> None:
@@ -106,18 +112,66 @@ def test_nothing_is_cut_out_of_other_pictures(picture: Picture) -> None:
 
 
 @pytest.mark.parametrize(("way", "sign"), [(-50, -1), (50, 1)])
-def test_another_picture_moves_as_a_whole_and_shows_no_border(way: int, sign: int) -> None:
+def test_another_picture_moves_in_depth_and_shows_no_border(way: int, sign: int) -> None:
     start = photograph()
-    keys = move_whole(clip(lambda t: thing(50 - way / 2 + way * t, 50, side=64)), start)
+    clips = [clip(lambda t: thing(50 - way / 2 + way * t, 50, side=64))] * 2
+    keys = shown(clips, start, 24)
     assert np.array_equal(keys[0], start)
-    patch = start[96:160, 96:160]
-    match = cv2.matchTemplate(keys[4], patch, cv2.TM_SQDIFF)
-    shift = cv2.minMaxLoc(match)[2][0] - 96
-    assert 3 <= sign * shift <= 12
+    shifts = []
+    for top in (40, 170):
+        patch = start[top : top + 48, 104:152]
+        match = cv2.matchTemplate(keys[-1], patch, cv2.TM_SQDIFF)
+        shifts.append(sign * (cv2.minMaxLoc(match)[2][0] - 104))
+    assert 2 <= shifts[0] < shifts[1] <= 40  # what is lower is nearer, and goes further
     assert np.abs(np.diff(keys[-1][:, :9].astype(int), axis=1)).max() > 0
 
 
 def test_without_a_path_it_draws_nearer() -> None:
-    keys = move_whole(np.zeros((16, 64, 64, 3), np.uint8), photograph())
+    keys = shown([np.zeros((16, 64, 64, 3), np.uint8)], photograph(), 16)
     steps = np.abs(np.diff(keys.astype(int), axis=0)).mean(axis=(1, 2, 3))
     assert steps.min() > 0
+
+
+def figure() -> Picture:
+    """A red egg before a landscape of noise."""
+    picture = photograph() // 3 + np.array((20, 90, 120), np.uint8)
+    cv2.ellipse(picture, (128, 110), (34, 48), 0, 0, 360, (230, 40, 50), -1, cv2.LINE_AA)
+    return picture
+
+
+def test_a_figure_goes_further_than_what_is_behind_it() -> None:
+    start = figure()
+    cover = figure_in(start)
+    assert cover is not None
+    assert cover[110, 128] > 0.99
+    assert cover[20, 20] == cover[230, 128] == 0
+    keys = shown([clip(lambda t: thing(75 - 50 * t, 50, side=64))] * 2, start, 24)
+    assert np.array_equal(keys[0], start)
+    places = [np.argwhere((k[..., 0] > 180) & (k[..., 1] < 90)).mean(axis=0)[1] for k in keys]
+    patch = start[30:70, 20:60]
+    behind = cv2.minMaxLoc(cv2.matchTemplate(keys[-1], patch, cv2.TM_SQDIFF))[2][0] - 20
+    assert places[-1] - places[0] < behind - 8
+
+
+def test_no_figure_is_seen_where_there_is_none() -> None:
+    assert figure_in(photograph()) is None
+
+
+def test_what_comes_back_goes_on_at_its_own_speed() -> None:
+    swaying = clip(lambda t: thing(50 - 20 * np.cos(2 * np.pi * t), 50, side=64))
+    course = course_of([swaying] * 3, total=80, fps=8, clip_s=2.5)
+    assert course is not None
+    xs = course.away[:, 0] - course.away[:, 0].mean()
+    turns_back = int((np.diff(np.sign(xs)) != 0).sum())
+    assert turns_back in (7, 8)  # four cycles of 2.5 s in 10 s
+    assert np.abs(np.diff(xs)).max() < 2.2 * np.abs(np.diff(xs[:20])).max()
+
+
+def test_what_goes_one_way_takes_the_whole_video() -> None:
+    going = clip(lambda t: thing(80 - 60 * t, 50, side=64))
+    course = course_of([going] * 3, total=80, fps=8, clip_s=2.5)
+    assert course is not None
+    steps = np.diff(course.away[:, 0])
+    assert (steps < 0).all()
+    assert course.away[-1, 0] == pytest.approx(-0.6, abs=0.04)
+    assert steps.min() > 2 * steps.mean()

@@ -1,67 +1,84 @@
-"""anchor: the model's clip and the buyer's picture → key frames that begin with the picture.
+"""anchor: the model's clips and the buyer's picture → a stretch of the timeline, from the picture.
 
 The model draws simple shapes on plain backgrounds at 64x64, each motion from its usual place on; no
-picture of a buyer's looks just like that. So the clip says how things go, and the picture how they
+picture of a buyer's looks just like that. So the clips say how things go, and the picture how they
 look. A picture of one thing on a plain background is cut in two, and the thing goes the way that
-the model's goes. Any other picture, such as most photographs, is beyond the model's world: it moves
-as a whole, as under a camera that follows the model's path, and never shows its border.
+the model's goes. Any other picture, such as most photographs, is beyond the model's world: its
+scenery drifts in depth, as under a camera that follows the model's way, a figure that can be told
+from it goes further than what is behind it, and the border never shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from reelmesh.scheduler.sizes import box
 
 from .base import ModelFree, StageContext, one_thread_opencv
-from .cutout import cut_out, move_cutout
+from .course import course_of
+from .cutout import cut_out, path_of
 from .encode_image import SIZE
-from .frames import Picture, Pictures, read_frames, write_frames
+from .frames import FrameWriter, Picture, Pictures, read_frames
 from .media import MediaLimits
-from .track import Image, follow
+from .scenery import Camera, scenery_of
 
 CLIP_FRAMES, CLIP_SIZE = 16, 64
-_SHARE = 0.2  # of the model's motion that the whole picture takes part in
-_FARTHEST = 0.1  # of the picture's side, at most
-_ZOOM = 1.12  # where the model's clip gives no path to follow
+Shot = Callable[[int], Picture]
 
 
 class Anchor(ModelFree):
-    """Inputs `frames` (the clip) and `picture`, output `frames`: 16 pictures of the video's shape.
+    """Inputs `clip-0` … and `picture`, output `frames`: frames [start, stop) of the timeline.
 
-    Their longer side has SIZE pixels; the first one is the buyer's picture.
+    They have the video's shape, their longer side has SIZE pixels, and frame 0 is the buyer's
+    picture. Every stretch is made from all clips, so that neighbours agree on every frame that
+    both could make. The trajectory holds one digest a frame.
     """
 
     name = "anchor"
-    version = 1
+    version = 2
 
     def run(self, params: Any, inputs: Mapping[str, Path], ctx: StageContext) -> dict[str, Path]:
         """Anchors. Raises StageFailed ("bad_input"), StageCancelled."""
         limits = MediaLimits(CLIP_FRAMES, CLIP_SIZE, CLIP_SIZE)
-        clip = read_frames(inputs["frames"], limits, 0, CLIP_FRAMES)
+        names = [f"clip-{i}" for i in range(params.clips)]
+        clips = [read_frames(inputs[name], limits, 0, CLIP_FRAMES) for name in names]
         picture = read_picture(inputs["picture"])
-        ctx.progress(0.0, "comparing the clip with the picture")
-        with one_thread_opencv():
-            keys, note = _keys(clip, picture)
-        keys = crop(keys, params.width, params.height)
-        ctx.step(keys.tobytes())
-        out = write_frames(ctx.workdir / "frames.mkv", keys)
+        path = ctx.workdir / "frames.mkv"
+        ctx.progress(0.0, "comparing the clips with the picture")
+        todo = params.stop - params.start
+        size = box(params.width, params.height, SIZE)
+        with one_thread_opencv(), FrameWriter(path, *size) as writer:
+            shot, note = shots(clips, picture, params.total, params.fps, params.clip_s())
+            for done, frame in enumerate(_cropped(shot, params)):
+                ctx.progress(done / todo, note)
+                ctx.step(frame.tobytes())
+                writer.write(frame)
         ctx.progress(1.0, note)
-        return {"frames": out}
+        return {"frames": path}
 
 
-def _keys(clip: Pictures, picture: Picture) -> tuple[Pictures, str]:
+def shots(
+    clips: list[Pictures], picture: Picture, total: int, fps: int, clip_s: float
+) -> tuple[Shot, str]:
+    """What makes frame 0..total-1 of a video from a square picture, and what is done, in words."""
+    course = course_of(clips, total, fps, clip_s)
     cutout = cut_out(picture)
-    moved = None if cutout is None else move_cutout(clip, cutout)
-    if moved is not None:
-        return moved, "the thing in the picture goes the model's way"
-    return move_whole(clip, picture), "beyond the model's world: the picture moves as a whole"
+    if cutout is not None and course is not None:
+        matrices = path_of(course, cutout)
+        return lambda i: cutout.moved(matrices[i]), "the thing in the picture goes the model's way"
+    scenery, camera = scenery_of(picture), Camera(course, total, fps)
+    what = "scenery" if scenery.figure is None else "scenery and a figure"
+    return lambda i: camera.shot(scenery, i), f"beyond the model's world: {what} drift in depth"
+
+
+def _cropped(shot: Shot, params: Any) -> Iterator[Picture]:
+    for number in range(params.start, params.stop):
+        yield crop(shot(number)[None], params.width, params.height)[0]
 
 
 def read_picture(path: Path) -> Picture:
@@ -80,40 +97,6 @@ def psnr(a: Picture, b: Picture) -> float:
     """Peak signal to noise ratio of two uint8 pictures of one size, in dB; 99 when equal."""
     error = float(np.mean((a.astype(np.float64) - b) ** 2))
     return 99.0 if error < 1e-5 else float(10 * np.log10(255**2 / error))
-
-
-def move_whole(clip: Pictures, picture: Picture) -> Pictures:
-    """The picture under a camera that goes the model's way, zoomed so far that no border shows."""
-    track = follow([frame.astype(np.float32) for frame in clip])
-    keys = [picture]
-    share = _SHARE
-    if track is not None:
-        farthest = float(np.abs(track.centre - track.centre[0]).max()) / CLIP_SIZE
-        share = min(share, _FARTHEST / max(farthest, 1e-6))
-    for number in range(1, len(clip)):
-        if track is None:
-            part = number / (len(clip) - 1)
-            away, scale = np.zeros(2), 1 + (_ZOOM - 1) * part
-        else:
-            start, size = track.at(0)
-            centre, now = track.at(number)
-            away = share * (centre - start) / CLIP_SIZE * SIZE
-            scale = max(1.0, (now / size) ** _SHARE)
-        scale = max(scale, 1 + 2 * float(np.abs(away).max()) / SIZE)
-        middle = (SIZE - 1) / 2
-        offset = middle * (1 - scale) + away
-        matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-        moved = _warp(picture.astype(np.float32), matrix)
-        keys.append(np.clip(np.rint(moved), 0, 255).astype(np.uint8))
-    return np.stack(keys)
-
-
-def _warp(image: Image, matrix: NDArray[np.float64]) -> Image:
-    size = (image.shape[1], image.shape[0])
-    out: Any = cv2.warpAffine(
-        image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    return out  # type: ignore[no-any-return]
 
 
 def crop(keys: Pictures, width: int, height: int) -> Pictures:

@@ -1,14 +1,14 @@
-"""One thing on a plain background: cut out of a picture, and moved as another clip's thing moves.
+"""One thing on a plain background: cut out of a picture, and moved along another thing's course.
 
-The clip's object gives the path, the change of size and the turning; all are relative to where the
-picture has its own object, and are taken back so far that it stays in the picture.
+Path, change of size and turning are relative to where the picture has its own object, and are taken
+back so far that it stays in the picture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from .frames import Picture, Pictures
 from .track import Image, Track, follow, matte_of
+
+if TYPE_CHECKING:
+    from .course import Course
 
 Matrix = NDArray[np.float64]  # [2, 3], a point's place at the start → its place later
 Plane = NDArray[np.float32]  # [H, W]
@@ -78,25 +81,17 @@ def _without(image: Image, cover: Plane) -> Image:
     return out
 
 
-def move_cutout(clip: Pictures, cutout: Cutout) -> Pictures | None:
-    """The cutout's picture for each of the clip's frames, or None where the clip has no path."""
-    track = follow([frame.astype(np.float32) for frame in clip])
-    if track is None:
-        return None
+def path_of(course: Course, cutout: Cutout) -> list[Matrix]:
+    """The object's place in each frame of a video; in frame 0 where the picture has it."""
     side = cutout.cover.shape[0]
-    away = (track.centre - track.centre[0]) * side / clip.shape[1]
-    ratio = np.exp(track.log_size - track.log_size[0])
-    turn = np.deg2rad(turns(clip, track))
+    away = course.away * side
+    ratio = np.exp(course.log_size)
     ys, xs = np.nonzero(cutout.cover > 0.5)
     reach = np.array([[xs.min(), xs.max()], [ys.min(), ys.max()]], float) - cutout.centre[:, None]
     ratio = _bounded_growth(ratio, _FILLED * side / float(np.ptp(reach, axis=1).max()))
     away = away * _share_of_path(away, ratio, reach, cutout.centre, side)
-    return np.stack(
-        [
-            cutout.moved(_similarity(cutout.centre, *motion))
-            for motion in zip(away, ratio, turn, strict=True)
-        ]
-    )
+    motions = zip(away, ratio, course.turn, strict=True)
+    return [_similarity(cutout.centre, *motion) for motion in motions]
 
 
 def _bounded_growth(ratio: NDArray[np.float64], most: float) -> NDArray[np.float64]:

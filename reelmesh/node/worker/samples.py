@@ -154,10 +154,11 @@ def _animate(runner: Runner, folder: Path) -> Sample:
 
 def _anchor(_: Runner, folder: Path) -> Sample:
     inputs = {
-        "frames": _disc(folder, frames=16, side=64),
+        "clip-0": _disc(folder, frames=16, side=64),
         "picture": _disc(folder, frames=1, side=256),
     }
-    return {"width": _SIDE, "height": _SIDE}, inputs
+    timeline = {"start": 0, "stop": 12, "total": 48, "fps": 24, "clips": 1}
+    return {**timeline, "width": _SIDE, "height": _SIDE}, inputs
 
 
 def _preview(_: Runner, folder: Path) -> Sample:

@@ -11,16 +11,21 @@ from reelmesh.scheduler.spec import InvalidSpec, JobSpec
 from reelmesh.scheduler.stages.preview import PreviewParams, preview_params
 
 _SHOWS_CONTENT = ("anchor", "decode")
-"""Stages whose frames are the small clip; where a plan has more than one, the first shows best."""
+"""Stages whose frames are the small clip, if they span the whole video; the first shows best."""
 
 
 def small_clip(plan: Plan) -> Subtask | None:
     """The subtask whose frames show what the video will be; None where a plan has none such."""
     for stage in _SHOWS_CONTENT:
         found = [subtask for subtask in plan.subtasks if subtask.stage == stage]
-        if len(found) == 1:
-            return found[0]
+        whole = [subtask for subtask in found if stage == "anchor" and _spans_all(subtask)]
+        if whole or len(found) == 1:
+            return (whole or found)[0]
     return None
+
+
+def _spans_all(subtask: Subtask) -> bool:
+    return subtask.params["start"] == 0 and subtask.params["stop"] == subtask.params["total"]
 
 
 def shown_as(spec: JobSpec) -> PreviewParams:
