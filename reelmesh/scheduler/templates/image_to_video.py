@@ -50,9 +50,7 @@ def plan(spec: ImageToVideo) -> Plan:
     return Plan(spec_hash=spec.spec_hash(), subtasks=tasks)
 
 
-def _windows(
-    spec: ImageToVideo, given: dict[str, Subtask]
-) -> tuple[list[Subtask], list[Subtask]]:
+def _windows(spec: ImageToVideo, given: dict[str, Subtask]) -> tuple[list[Subtask], list[Subtask]]:
     """What stands between the clips and the segments, at the first sizes; the segments."""
     timeline = {**_shape(spec), "total": spec.frames, "fps": spec.fps}
     windows: list[Subtask] = []
