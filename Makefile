@@ -54,6 +54,7 @@ bench: setup ## Measure; writes build/bench.json and docs/benchmarks.md
 
 eval: setup ## Score the embedded model on held-out captions and on pictures
 	$(BIN)/python scripts/eval_tiny_t2v.py
+	$(BIN)/python scripts/eval_world.py
 	$(BIN)/python scripts/eval_image_to_video.py
 	$(BIN)/python scripts/eval_depth.py
 

@@ -41,7 +41,7 @@ _PREFIX = (
     "show me ", "please make ", "a short movie of ", "i want ", "a simple scene: ",
 )  # fmt: skip
 _SUFFIX = ("", "", "", "", "", ".", ".", " please", ", 4k", ", smooth animation", ", high quality")
-_ADVERB = ("", "", "", "", "", "", " slowly", " quickly", " smoothly", " gently", " steadily")
+_ADVERB = ("", "", "", "", "", "", " smoothly", " gently", " steadily")
 
 
 def canonical(scene: Scene) -> str:

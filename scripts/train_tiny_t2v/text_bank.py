@@ -48,6 +48,11 @@ def pack(source: Path, target: Path, samples: int = 150_000) -> None:
     for _ in range(0, samples, 5000):
         texts = [caption(rng.choice(scenes), rng)[0] for _ in range(5000)]
         used.update(np.unique(tokens(t, texts)).tolist())
+    copy_rows(source, target, used)
+
+
+def copy_rows(source: Path, target: Path, used: set[int]) -> None:
+    """Copies a MiniLM folder in fp16 with only the vocabulary rows in `used`."""
     state = {k: v.half() for k, v in load_file(source / "model.safetensors").items()
              if v.is_floating_point()}  # fmt: skip
     name = next(k for k in state if k.endswith("word_embeddings.weight"))

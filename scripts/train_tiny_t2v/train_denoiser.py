@@ -101,12 +101,14 @@ def make_bank(
 class Lesson(nn.Module):
     """The loss of one batch: flow prediction, plus reading attributes off the text tokens."""
 
-    def __init__(self, denoiser: Denoiser, read_weight: float) -> None:
+    def __init__(
+        self, denoiser: Denoiser, read_weight: float, classes: tuple[int, ...] = _CLASSES
+    ) -> None:
         super().__init__()
         self.read_weight = read_weight
         self.denoiser = denoiser
         s = denoiser.shape
-        self.heads = nn.ModuleList(nn.Linear(s.text_tokens * s.width, n) for n in _CLASSES)
+        self.heads = nn.ModuleList(nn.Linear(s.text_tokens * s.width, n) for n in classes)
 
     def forward(
         self, x: Tensor, first: Tensor, text: Tensor, mask: Tensor, scenes: Tensor, told: Tensor

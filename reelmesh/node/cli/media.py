@@ -123,7 +123,8 @@ def warnings(prompt: str, *, picture: bool = True) -> list[str]:
         picture: The video begins with the buyer's picture, so only its motion is asked for.
     """
     from reelmesh.node.stages.tiny_t2v.language import other_language
-    from reelmesh.node.stages.tiny_t2v.world import MOTIONS, understands
+    from reelmesh.node.stages.tiny_t2v.wide import understands
+    from reelmesh.node.stages.tiny_t2v.world import MOTIONS
 
     told = [_WORLD] if picture else []
     language = other_language(prompt)

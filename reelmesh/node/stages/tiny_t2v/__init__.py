@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .world import Understanding, understands
+from .wide import understands
+from .world import Understanding
 
 if TYPE_CHECKING:
     from .model import (

@@ -253,7 +253,7 @@ class Understanding:
         if self.unknown:
             parts.append("it does not know: " + ", ".join(self.unknown[:8]))
         if "shape" not in self.known:
-            parts.append("it draws one object, one of: " + ", ".join(SHAPES))
+            parts.append("it draws one or two of: " + ", ".join(SHAPES))
         return "; ".join(parts)
 
 
@@ -284,6 +284,11 @@ def _take(text: str, pairs: list[tuple[str, str]]) -> tuple[str | None, str]:
         if hit:
             return key, text[: hit.start()] + " | " + text[hit.end() :]
     return None, text
+
+
+def take(text: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str | None, str]:
+    """The key whose longest wording stands in the text, and the text without it."""
+    return _take(text, _phrases(table))
 
 
 _SHAPE_ALTERNATIVES = "|".join(re.escape(w) for words in SHAPE_WORDS.values() for w in words)
