@@ -136,7 +136,7 @@ class Probe:
         cover = (apart / strength[:, None, None, None]).clamp(0, 1)
         logits = self.net(crops(cover.reshape(b * t, h, w))).reshape(b, t, -1)
         shape = logits.log_softmax(-1).mean(1).argmax(1)
-        track, area = self.tracks(cover * mask)
+        track, area = self.follow(cover * mask)
         radius = (area.mean(1) / self.areas[shape]).sqrt()
         one = (count_components(mask.reshape(b * t, h, w)).reshape(b, t) == 1).all(1)
         jump = (track[:, 1:, :2] - track[:, :-1, :2]).norm(dim=-1).amax(1)
@@ -150,7 +150,7 @@ class Probe:
             "one_object": one & (jump < 0.45),
         }
 
-    def tracks(self, cover: Tensor) -> tuple[Tensor, Tensor]:
+    def follow(self, cover: Tensor) -> tuple[Tensor, Tensor]:
         """Centroid and relative radius [B, T, 3], and area [B, T], in scene coordinates."""
         side = cover.shape[-1]
         axis = (torch.arange(side, device=cover.device) + 0.5) / (side / 2) - 1

@@ -124,7 +124,7 @@ class WideProbe:
         _, apart, _ = silhouettes(clips)
         cover = (apart / apart.amax((1, 2, 3), keepdim=True).clamp(min=_THRESHOLD)).clamp(0, 1)
         cover = cover * (apart > _THRESHOLD)
-        track, area = self.probe.tracks(cover)
+        track, area = self.probe.follow(cover)
         a = track - track.mean(1, keepdim=True)
         bank = self.bank.reshape(-1, *self.bank.shape[-2:])
         b = bank - bank.mean(1, keepdim=True)

@@ -168,7 +168,10 @@ class TinyT2V:
         with one_thread():
             raw = self._autoencoder.encode_still(picture)
         z = torch.einsum("dc,nchw->ndhw", self._matrix, raw - self._mean[:, None, None])
-        return z.expand(shape).to(self.dtype), torch.ones(2, device=self.device, dtype=self.dtype)
+        # Only the prompted prediction is given the frame, so guidance follows it as it does the
+        # text; without that, a prompt that names no colour let the object's colour drift.
+        given = torch.tensor([1.0, 0.0], device=self.device, dtype=self.dtype)
+        return torch.cat([z, torch.zeros_like(z)]).to(self.dtype), given
 
     def _check(
         self, z: Tensor, cond: Tensor, start: int, stop: int, steps: int, guidance: float
