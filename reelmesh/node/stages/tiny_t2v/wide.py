@@ -154,7 +154,11 @@ def understands(prompt: str) -> Understanding:
     text = re.sub(r"\s+", " ", re.sub(r"[^a-z,.:;|\s]", " ", prompt.lower())).strip()
     known: dict[str, str] = {}
     camera = {move: words + _CAMERA_SHORT[move] for move, words in CAMERA_WORDS.items()}
-    tables = {"camera": camera, "event": {"collide": COLLIDE_WORDS}, "speed": SPEED_WORDS}
+    tables: dict[str, dict[str, tuple[str, ...]]] = {
+        "camera": camera,
+        "event": {"collide": COLLIDE_WORDS},
+        "speed": SPEED_WORDS,
+    }
     if len(_SHAPE.findall(text)) > 1:
         tables["relation"] = {k: RELATION_WORDS[k] for k in PLACES}
     for name, table in tables.items():
