@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import reelmesh
 from reelmesh.contracts import eip712
 from reelmesh.contracts.eip712 import BadMessage, BadSignature, Domain
-from reelmesh.errors import StorageError
+from reelmesh.errors import ReelmeshError, StorageError
 from reelmesh.node.coordinator.attested import attested
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.inputs import input_artifacts
@@ -22,7 +22,7 @@ from reelmesh.node.coordinator.records import Reused
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.proof import artifacts_root
 from reelmesh.node.storage.reuse_index import KeptRow
-from reelmesh.scheduler.ids import SubtaskId
+from reelmesh.scheduler.ids import ArtifactId, SubtaskId
 from reelmesh.scheduler.plan import Plan, Subtask
 from reelmesh.scheduler.reuse import prune, work_keys
 from reelmesh.scheduler.sources import Given
@@ -76,9 +76,12 @@ async def remember(job: JobDriver, name: SubtaskId, running: Mapping[bytes, JobD
     done = job.state.subtasks[name].done
     if done is None or len(done.outputs) != 1 or not services.config.reuse_bytes:
         return
+    key = _keys_of(record.spec).get(name)
+    if key is None:
+        return  # a job of an earlier release, whose template had other subtasks
     kept = Reused(
         subtask=name,
-        key=_keys_of(record.spec)[name],
+        key=ArtifactId(key),
         job_id=record.job_id,
         made_as=name,
         provider=done.provider,
@@ -183,7 +186,10 @@ def _in_use(running: Mapping[bytes, JobDriver]) -> set[str]:
 
 @lru_cache(maxsize=16)
 def _keys_of(spec: JobSpec) -> Mapping[SubtaskId, str]:
-    return work_keys(make_plan(spec))
+    try:
+        return work_keys(make_plan(spec))
+    except ReelmeshError:
+        return {}
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,122 @@
+"""Measures what a second job costs beside the first, in one run; prints one JSON object.
+
+    python scripts/bench_reuse.py
+
+Seconds of one thread in all stages of a job, models loaded: a job of 4 s at 384x384, then the same
+prompt and seed in another size, a repair of one second, and a preview, each less what is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reelmesh.node.stages.local import run_plan_locally
+from reelmesh.scheduler.ids import ArtifactId, SubtaskId
+from reelmesh.scheduler.plan import Plan
+from reelmesh.scheduler.reuse import prune, work_keys
+from reelmesh.scheduler.sources import Given
+from reelmesh.scheduler.spec import Repair, TextToVideo
+from reelmesh.scheduler.stages import entry
+from reelmesh.scheduler.templates import make_plan
+
+SPEC = TextToVideo(
+    prompt="a large red ball moving left over a blue background", width=384, height=384, seed=3
+)
+SMALLER = SPEC.model_copy(update={"width": 256, "height": 256})
+REPAIRED = SPEC.model_copy(update={"repair": Repair(start=1.0, stop=2.0, seed=99)})
+PREVIEW = SPEC.model_copy(update={"layer": "preview"})
+
+
+class Keeper:
+    """One buyer's kept results, by work key, and a clock on what is not kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: dict[str, Path] = {}
+        self._jobs = 0
+
+    def seconds(self, spec: TextToVideo, *, reuse: bool = True) -> float:
+        """Run a job less what is kept; keep what it makes. Seconds of one thread."""
+        template = make_plan(spec)
+        keys = work_keys(template)
+        files = {name: self._kept[key] for name, key in keys.items() if key in self._kept}
+        given = {name: _given(template, name, path) for name, path in files.items()}
+        plan = prune(template, given if reuse else {}).plan
+        if plan is None:
+            return 0.0
+        self._jobs += 1
+        folder = self._folder / str(self._jobs)
+        sources = {str(given[name].sha256): path for name, path in files.items()}
+        took = _timed(plan, folder, sources)
+        for subtask in plan.subtasks:
+            (made,) = (folder / subtask.id).iterdir()
+            self._kept[keys[subtask.id]] = made
+        return took
+
+
+def _given(plan: Plan, name: SubtaskId, path: Path) -> Given:
+    (kind,) = entry(plan[name].stage).outputs.values()
+    data = path.read_bytes()
+    digest = ArtifactId(hashlib.sha256(data).hexdigest())
+    return Given(sha256=digest, size=len(data), kind=kind)
+
+
+def _timed(plan: Plan, folder: Path, sources: dict[str, Path]) -> float:
+    """From each subtask's first word to its last, so that loading its model is not counted."""
+    spent: dict[str, list[float]] = {}
+
+    def on_progress(subtask: str, _fraction: float, _note: str) -> None:
+        now = time.process_time()
+        spent.setdefault(subtask, [now, now])[1] = now
+
+    run_plan_locally(plan, folder, on_progress=on_progress, sources=sources)
+    return sum(end - begin for begin, end in spent.values())
+
+
+def measure() -> dict[str, dict[str, object]]:
+    """The ratios, each beside what it is a ratio of."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Keeper(Path(folder))
+        preview = kept.seconds(PREVIEW)
+        rest = kept.seconds(SPEC)
+        whole = preview + rest
+        again = kept.seconds(SPEC)
+        repaired = kept.seconds(REPAIRED)
+        smaller = kept.seconds(SMALLER)
+        smaller_alone = Keeper(Path(folder) / "alone").seconds(SMALLER)
+    return {
+        "layered_preview_share": _figure(
+            preview, whole, "compute of `submit --preview` over preview and rest together"
+        ),
+        "reuse_same_job_ratio": _figure(
+            again, whole, "the same job asked for again, over the first"
+        ),
+        "reuse_repair_ratio": _figure(
+            repaired, whole, "`job repair --from 1 --to 2` of a 4 s job, over the whole job"
+        ),
+        "reuse_exact_compute_ratio": _figure(
+            smaller, smaller_alone, "same prompt and seed at 256x256 after 384x384, over it alone"
+        ),
+    }
+
+
+def _figure(value: float, baseline: float, how: str) -> dict[str, object]:
+    return {
+        "value": round(value / baseline, 4),
+        "unit": "",
+        "baseline": round(baseline, 2),
+        "ratio": None,
+        "target": None,
+        "how": f"cpu-seconds of all stages, {how}; the baseline is the latter's",
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=1))
