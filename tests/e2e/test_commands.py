@@ -147,6 +147,21 @@ async def test_a_budget_that_cannot_do_is_refused_with_the_least_that_would(fold
         assert not any(job["state"] == "posted" for job in json.loads(told))
 
 
+async def estimated_from_live_ads(folder: Path, *home: str) -> None:
+    """Every provider advertises within seconds; until then the cost model speaks."""
+    line = ["job", "estimate", "a red ball moving left", "--quality", "auto", "--json", *home]
+    while True:  # the test's own timeout ends it
+        code, out, err = await run(folder, *line)
+        assert code == 0, err
+        told = json.loads(out)
+        if told["price"]["providers"] == 3:
+            break
+    assert told["price"]["from"] == told["time"]["from"] == "live ads"
+    assert 0 < int(told["price"]["wei"]) < int(told["least_budget"])
+    assert told["energy"]["wh"] > 0
+    assert told["depth"]["steps"] == 8
+
+
 async def test_a_devnet_goes_up_serves_and_comes_down(folder: Path) -> None:
     home = ["--home", str(folder / "h")]
     up = await run(folder, "devnet", "up", "--json", *home)
@@ -156,6 +171,7 @@ async def test_a_devnet_goes_up_serves_and_comes_down(folder: Path) -> None:
         assert json.loads(status[1])["up"] is True
         told = await run(folder, "coordinator", "status", "--json", *home)
         assert told[0] == 0, told[2]
+        await estimated_from_live_ads(folder, *home)
         again = await run(folder, "devnet", "up", *home)
         assert again[0] == 2
         assert "devnet down" in again[2]

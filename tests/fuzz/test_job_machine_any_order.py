@@ -18,74 +18,29 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from job_world import OUT, ZERO, attestation, created, item, offer
 
-from reelmesh.scheduler.ids import JobId, NodeAddress, SubtaskId, Wei
+from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job import effects as fx
 from reelmesh.scheduler.job import events as e
 from reelmesh.scheduler.job.accounts import leased_price
 from reelmesh.scheduler.job.due import due
 from reelmesh.scheduler.job.standing import standing
 from reelmesh.scheduler.job.state import (
-    Item,
     JobState,
-    Limits,
-    Offer,
     Outcome,
-    OutputRef,
     Phase,
     Placement,
-    SignedAttestation,
-    StageOffer,
     SubtaskStatus,
     TenderPhase,
 )
 from reelmesh.scheduler.job.transition import apply, create, replay
 
 PROVIDERS = [NodeAddress("0x" + digit * 40) for digit in "123"]
-ZERO = "0x" + "00" * 32
 BUDGET = 100_000
-OUT = {"out": OutputRef(sha256="ab" * 32, size=100, kind="frames")}
 NAMES = [SubtaskId(f"upscale-{i}") for i in range(5)]
 NEEDS: list[tuple[SubtaskId, ...]] = [(), (), (NAMES[0],), (NAMES[0], NAMES[1]), (NAMES[3],)]
 FAIR_STEPS = 3_000
-
-
-def offer(provider: NodeAddress, price: int, slots: int) -> Offer:
-    line = StageOffer(
-        stage="upscale",
-        stage_version=1,
-        price_per_unit=Wei(price),
-        seconds_per_unit=1.0,
-        memory_mb=1,
-    )
-    return Offer(
-        provider=provider,
-        peer_id="peer",
-        stages=(line,),
-        slots=slots,
-        memory_mb=100,
-        queue_s=0.0,
-        uplink_mbps=10.0,
-        device_class="cpu",
-        certificate="00",
-        nonce="00" * 16,
-    )
-
-
-def attestation(attempt: int) -> SignedAttestation:
-    return SignedAttestation(
-        attempt=attempt,
-        inputs_root=ZERO,
-        outputs_root=ZERO,
-        trajectory_root=ZERO,
-        stage="upscale",
-        stage_version=1,
-        model_hash=ZERO,
-        device_class="cpu",
-        started_at_ms=1,
-        finished_at_ms=2,
-        signature="0x" + "00" * 65,
-    )
 
 
 class JobMachine(RuleBasedStateMachine):
@@ -93,21 +48,10 @@ class JobMachine(RuleBasedStateMachine):
 
     @initialize(headroom=st.sampled_from([1, 2, 4]), kind_steps=st.sampled_from([0, 2, 4, 4, 4, 6]))
     def begin(self, headroom: int, kind_steps: int) -> None:
-        items = tuple(
-            Item(id=n, stage="upscale", stage_version=1, units=1.5, memory_mb=1, needs=needs)
-            for n, needs in zip(NAMES, NEEDS, strict=True)
-        )
+        items = tuple(item(name, *needs) for name, needs in zip(NAMES, NEEDS, strict=True))
         reserve = Wei(BUDGET // headroom // len(NAMES))
-        first = e.JobCreated(
-            at_ms=1_000,
-            job_id=JobId("0x" + "11" * 32),
-            budget=Wei(BUDGET),
-            deadline_ms=3_600_000,
-            claim_window_ms=60_000,
-            limits=Limits(),
-            items=items,
-            reserves=dict.fromkeys(NAMES, reserve),
-        )
+        reserves = dict.fromkeys(NAMES, reserve)
+        first = created(budget=BUDGET, deadline_ms=3_600_000, items=items, reserves=reserves)
         self.log: list[e.Event] = [first]
         self.state: JobState = create(first)
         self.now = 1_000
@@ -194,7 +138,9 @@ class JobMachine(RuleBasedStateMachine):
     )
     def a_bid_comes(self, who: NodeAddress, price: int, slots: int, late: int) -> None:
         number = self.state.rounds - 1 + late
-        event = e.BidReceived(at_ms=self.now, round=max(0, number), offer=offer(who, price, slots))
+        event = e.BidReceived(
+            at_ms=self.now, round=max(0, number), offer=offer(who, price, slots=slots)
+        )
         self.feed(event)
 
     @rule(choices=st.lists(st.sampled_from([*PROVIDERS, None]), min_size=5, max_size=5))
@@ -469,7 +415,7 @@ class JobMachine(RuleBasedStateMachine):
         match tender.phase:
             case TenderPhase.CALLING:
                 for who in bidders:
-                    bid = offer(who, 1, 1)
+                    bid = offer(who, 1)
                     self.feed(e.BidReceived(at_ms=self.now, round=tender.round, offer=bid))
                 self.now = max(self.now, tender.closes_ms, self.state.at_ms)
                 self.feed(e.CallClosed(at_ms=self.now, round=tender.round, peers=3))
