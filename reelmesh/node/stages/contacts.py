@@ -19,7 +19,8 @@ _LEAST_CHANGE = 0.03  # of velocity at a contact, in shorter sides a frame
 _OF_SPEED = 0.55  # the change's least share of the speed around it
 _OVER_NOISE = 5.0  # times the usual residual
 _FREE = 0.6  # of the frames at least lie between contacts
-_STRETCH = 4  # frames that show how a thing moves freely
+_SEEN_EXACT = 0.002  # shorter sides: how well places are known
+_STRETCH = 3  # frames that show how a thing moves freely
 _FINE = 64  # instants looked at between two frames
 
 
@@ -61,24 +62,27 @@ def contacts(path: Points) -> list[Contact]:
 def _free(path: Points) -> Points:
     """[T - 2, 2] accelerations that free motion explains at the inner frames.
 
-    Least trimmed squares: tried from every short stretch, as one of them is free of contacts.
+    Least trimmed squares: tried from every short stretch, as one of them is free of contacts. Fast
+    bounces, seen at few instants, can look like swinging: of two laws that explain as much, the one
+    that draws less to a centre is taken.
     """
     inner, change = path[1:-1], np.diff(path, 2, axis=0)
     rows = np.zeros((len(inner), 2, 3))
     rows[:, 0, 0], rows[:, 1, 1] = 1.0, 1.0
     rows[:, :, 2] = -inner
     kept = max(2, round(_FREE * len(inner)))
-    best, least = np.zeros_like(change), np.inf
+    laws: list[tuple[float, float, Points]] = []
     for start in range(0, max(1, len(inner) - _STRETCH + 1), 1 + len(inner) // 100):
         chosen = np.arange(start, min(start + _STRETCH, len(inner)))
         for _ in range(6):
-            explained = rows @ _fitted(rows[chosen], change[chosen])
-            off = ((explained - change) ** 2).sum(axis=1)
+            law = _fitted(rows[chosen], change[chosen])
+            off = ((rows @ law - change) ** 2).sum(axis=1)
             chosen = np.sort(np.argsort(off, kind="stable")[:kept])
-        cost = float(off[chosen].sum())
-        if cost < least:
-            best, least = explained, cost
-    return best
+        laws.append((float(off[chosen].sum()), float(law[2]), law))
+    enough = 1.5 * min(cost for cost, _, _ in laws) + kept * _SEEN_EXACT**2
+    _, _, law = min((one for one in laws if one[0] <= enough), key=lambda one: (one[1], one[0]))
+    explained: Points = rows @ law
+    return explained
 
 
 def _fitted(rows: Points, change: Points) -> Points:

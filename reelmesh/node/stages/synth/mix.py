@@ -15,8 +15,9 @@ from .noise import Signal, curve, generator, shaped, white
 TARGET_LUFS = -18.0
 QUIET_LUFS = -46.0  # surroundings, and a scene in which nothing moves
 SPEECH_AT_S = 0.3
-_MOST_GAIN_DB = 16.0  # so that what hardly moves stays quiet
-_MOST_DRIVE_DB = 9.0  # into the limiter; more would flatten every hit
+_LEAST_SPEED = 0.04  # shorter sides a second: slower is the shaking of a still thing
+_BRISK, _BRISK_LUFS = 0.5, -24.0  # a speed, and how loud a scene of nothing but it is
+_MOST_DRIVE_DB = 12.0  # into the limiter; more would flatten every hit
 _DUCKED = 0.35  # what else is heard while somebody speaks
 _ECHO = 0.12
 _WIDTH = 0.8  # of the way to a side that a thing at the picture's border is heard at
@@ -27,7 +28,9 @@ _MAKERS = {"impact": struck, "step": step, "appear": chime, "vanish": chime}
 def mixed(
     events: Events, seconds: float, style: str, ambience: str, seed: int, speech: Signal | None
 ) -> Sound:
-    """The finished sound: [2, seconds x 48000], peaks below the ceiling, about -18 LUFS.
+    """The finished sound: [2, seconds x 48000], peaks below the ceiling.
+
+    Where something hits or speaks it has about -18 LUFS; moves alone are quieter, by their speed.
 
     speech: [samples] of a spoken line, or None.
     """
@@ -36,27 +39,32 @@ def mixed(
     if scene.any():
         scene += _ECHO * _echo(scene, seed)
     scene += _ways(events, style, seed, samples)
+    target = _target(events)
     around = surroundings(ambience, samples, seed) * 10 ** (QUIET_LUFS / 20)
     if speech is not None:
         voice = _placed_voice(speech, events, samples)
-        scene = (_to_loudness(scene, TARGET_LUFS) + around) * _duck(voice) + voice
-        around = np.zeros_like(scene)
-    elif not _heard(scene):
-        return around
-    return _mastered(scene, around)
+        below = scene if target is None else _to_loudness(scene, target)
+        scene, around = (below + around) * _duck(voice) + voice, np.zeros_like(scene)
+        target = TARGET_LUFS
+    return around if target is None else _mastered(scene, around, target)
 
 
-def _heard(scene: Sound) -> bool:
-    return loudness(scene) > QUIET_LUFS
+def _target(events: Events) -> float | None:
+    """How loud the scene is to be, LUFS: moves alone by their speed; None where nothing moves."""
+    if events.events:
+        return TARGET_LUFS
+    fastest = max((max(path.speed) for path in events.paths), default=0.0)
+    if fastest < _LEAST_SPEED:
+        return None
+    return min(TARGET_LUFS, _BRISK_LUFS + 12 * float(np.log10(fastest / _BRISK)))
 
 
-def _mastered(scene: Sound, around: Sound) -> Sound:
+def _mastered(scene: Sound, around: Sound, target: float) -> Sound:
     """At the wanted loudness; what limiting takes away is turned up again, within reason."""
-    wanted = _to_loudness(scene, TARGET_LUFS) + around
-    start, gain_db = loudness(wanted), 0.0
+    wanted, gain_db = _to_loudness(scene, target) + around, 0.0
     sound = limited(wanted)
     for _ in range(4):
-        lost = min(TARGET_LUFS, start) - loudness(sound)
+        lost = target - loudness(sound)
         if lost < 0.3 or gain_db >= _MOST_DRIVE_DB:
             break
         gain_db = min(_MOST_DRIVE_DB, gain_db + 1.5 * lost)
@@ -66,7 +74,7 @@ def _mastered(scene: Sound, around: Sound) -> Sound:
 
 def _to_loudness(sound: Sound, target: float) -> Sound:
     found = loudness(sound)
-    gain = min(_MOST_GAIN_DB, target - found) if np.isfinite(found) else 0.0
+    gain = target - found if np.isfinite(found) else 0.0
     return sound * 10 ** (gain / 20)
 
 
@@ -97,7 +105,7 @@ def _ways(events: Events, style: str, seed: int, samples: int) -> Sound:
     out = np.zeros((2, samples))
     for number, path in enumerate(events.paths):
         speed = np.array(path.speed)
-        if speed.max() < 0.02:
+        if speed.max() < _LEAST_SPEED:
             continue
         rush = whoosh(style, speed, path.size, samples, seed, number)
         out += _sides(curve(np.array(path.x), samples)) * rush
