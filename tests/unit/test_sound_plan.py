@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reelmesh.node.cli.sounding import drawn_words, sound_notes
 from reelmesh.scheduler.canonical import canonical
 from reelmesh.scheduler.plan import Plan, parse_plan
 from reelmesh.scheduler.quotes import MAX_SPOKEN, picture_words, spoken_words
@@ -113,3 +114,38 @@ def test_sound_that_makes_no_sense_is_refused(fields: dict[str, Any], says: str)
 )
 def test_surroundings_follow_the_words_of_the_picture(prompt: str, heard: str) -> None:
     assert ambience(prompt) == heard
+
+
+def test_a_preview_and_a_repair_go_with_sound() -> None:
+    preview = plan_of(prompt='a red ball says "hi"', audio=True, layer="preview")
+    assert preview["encode_text"].params["prompt"] == "a red ball"
+    assert "sound" not in {name for task in preview.subtasks for name in entry(task.stage).outputs}
+    repair = {"start": 0.5, "stop": 1.0, "seed": 9}
+    again = plan_of(prompt='a red ball says "hi"', audio=True, repair=repair)
+    assert again.final().stage == "mux"
+    assert {"find_events_again", "speech"} <= {task.id for task in again.subtasks}
+
+
+@pytest.mark.parametrize("size", [(512, 512), (640, 360), (3840, 2160)])
+def test_every_size_takes_sound(size: tuple[int, int]) -> None:
+    made = plan_of(width=size[0], height=size[1], audio=True)
+    assert made.final().stage == "mux"
+    assert parse_plan(canonical(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("prompt", "audio", "says"),
+    [
+        (BALL, True, ()),
+        ('a ball says "hi"', False, ("only with --audio",)),
+        ('a ball says "hi"', True, ("flite",)),
+        (f'a ball says "{"word " * 40}"', True, ("flite", "faster")),
+    ],
+)
+def test_a_buyer_is_told_what_becomes_of_a_line(
+    prompt: str, audio: bool, says: tuple[str, ...]
+) -> None:
+    notes = sound_notes(prompt, audio=audio, seconds=4.0)
+    assert len(notes) == len(says)
+    assert all(word in note for word, note in zip(says, notes, strict=True))
+    assert drawn_words('a ball says "hi"', audio=True) == "a ball"

@@ -47,6 +47,7 @@ def build_request(options: JobOptions) -> JobRequest:
 
     Raises InvalidSpec, InvalidOption.
     """
+    from reelmesh.node.cli.sounding import sound_notes
     from reelmesh.scheduler.spec import parse_spec
 
     given = _given(options)
@@ -57,22 +58,25 @@ def build_request(options: JobOptions) -> JobRequest:
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse_unfit(given.kind, asked)
     spec = parse_spec({"kind": given.kind, **said, **asked, **given.fields})
-    return JobRequest(spec, given.files, given.notes)
+    heard = sound_notes(spec.prompt, audio=bool(options.audio), seconds=spec.seconds)
+    return JobRequest(spec, given.files, (*given.notes, *heard))
 
 
 def _given(options: JobOptions) -> _Given:
     from reelmesh.node.cli.media import picture_source, shape_for, warnings
+    from reelmesh.node.cli.sounding import drawn_words
 
     # What the built-in model knows says nothing of another's.
     built_in = options.model in (None, "embedded")
+    drawn = drawn_words(options.prompt, audio=bool(options.audio))
     if options.image is None:
-        return _Given(notes=tuple(warnings(options.prompt, picture=False)) if built_in else ())
+        return _Given(notes=tuple(warnings(drawn, picture=False)) if built_in else ())
     return _Given(
         kind="image_to_video",
         fields={"image": picture_source(options.image).model_dump()},
         files={"image": options.image.absolute()},
         size=options.size or shape_for(options.image),
-        notes=tuple(warnings(options.prompt)) if built_in else (),
+        notes=tuple(warnings(drawn)) if built_in else (),
     )
 
 
