@@ -23,7 +23,6 @@ class Model:
     Attributes:
         repository: id on the hub, `owner/name`.
         revision: the commit there, 40 hex digits.
-        family: which code runs it: "wan".
         kinds: kinds of job it makes; empty for one that only serves a stage.
         folders: stage → the repository's folders that it loads; "." is the top.
         weights_mb: stage → MiB of those folders' weights as they are loaded.
@@ -43,7 +42,6 @@ class Model:
     name: str
     repository: str
     revision: str
-    family: str
     kinds: tuple[str, ...]
     summary: str
     licence: str
@@ -106,7 +104,6 @@ _ALL = (
         name="wan-t2v",
         repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
         revision="0fad780a534b6463e45facd96134c9f345acfa5b",
-        family="wan",
         kinds=("text_to_video",),
         summary="Wan 2.1, 1.3 B parameters: text to video, 480p",
         licence="Apache-2.0",
@@ -120,7 +117,6 @@ _ALL = (
         name="wan-t2v-14b",
         repository="Wan-AI/Wan2.1-T2V-14B-Diffusers",
         revision="38ec498cb3208fb688890f8cc7e94ede2cbd7f68",
-        family="wan",
         kinds=("text_to_video",),
         summary="Wan 2.1, 14 B parameters: text to video, 480p and 720p",
         licence="Apache-2.0",
@@ -135,7 +131,6 @@ _ALL = (
         name="wan-i2v",
         repository="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
         revision="b184e23a8a16b20f108f727c902e769e873ffc73",
-        family="wan",
         kinds=("image_to_video",),
         summary="Wan 2.1, 14 B parameters: image to video, 480p",
         licence="Apache-2.0",

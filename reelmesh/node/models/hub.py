@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ def pull(shelf: Shelf, model: Model, told: Told | None = None) -> Installed:
     stated = _fetch(model, folder, told)
     for name, digest in stated.items():
         _hold(folder / name, digest, name)
-    return shelf.keep(model, folder, "hub", told, move=True)
+    found = shelf.keep(model, folder, "hub", told, move=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def _fetch(model: Model, folder: Path, told: Told | None) -> dict[str, str]:
@@ -100,13 +102,15 @@ def _progress(told: Told | None) -> Any:
 
     class Quiet(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs["file"] = open(os.devnull, "w")  # noqa: PTH123, SIM115 (tqdm wants a stream)
-            super().__init__(*args, **kwargs)
+            # A bar that draws nothing keeps no figures: they are kept here.
+            self._counts_bytes = kwargs.get("unit") == "B"
+            self._name, self._done = str(kwargs.get("desc") or ""), int(kwargs.get("initial") or 0)
+            super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> Any:
-            done = super().update(n)
-            if told is not None and self.unit == "B":
-                told(str(self.desc or ""), int(self.n), int(self.total or 0))
-            return done
+            self._done += int(n or 0)
+            if told is not None and self._counts_bytes:
+                told(self._name, self._done, int(self.total or 0))
+            return super().update(n)
 
     return Quiet
