@@ -74,6 +74,8 @@ _EMBEDDED: Mapping[str, ReferenceRate] = MappingProxyType(
         "preview": _rate(0.2),
         "repair": _rate(0.05),
         "decode_video": _rate(0.03),
+        "carry_on": _rate(0.25),
+        "restyle": _rate(0.4),
         "find_events": _rate(0.002),
         "render_sound": _rate(0.1),
         "speech": _rate(0.005),

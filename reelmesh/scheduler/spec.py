@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self, Union
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -32,7 +32,7 @@ from reelmesh.scheduler.ids import ArtifactId
 from reelmesh.scheduler.models import EMBEDDED, MODELS, check_model
 from reelmesh.scheduler.quotes import picture_words
 from reelmesh.scheduler.sizes import MOST_PIXELS, Side
-from reelmesh.scheduler.sources import Picture, Source
+from reelmesh.scheduler.sources import Footage, Picture, Source
 from reelmesh.scheduler.strict_json import read_object
 
 MAX_PROMPT = 300
@@ -65,6 +65,11 @@ _HINTS: Mapping[str, str] = {
     "layer": "take preview or whole",
     "model": "see what there is: reelmesh model list; or leave it out for the built-in model",
     "step_cache": "leave it out, or take first_block with a Wan model",
+    "video": "give a video file of at most 1 GiB",
+    "start": "take the second of the video at which to begin",
+    "speed": "take 0.25 to 4 in steps of 0.25; 0.5 is half as fast",
+    "more": "take 0.5 to 4 seconds",
+    "style": "take sketch, cartoon, watercolour, noir, sepia, warm, cold or night",
     "version": "this node speaks version 1 of the spec",
 }
 
@@ -271,12 +276,62 @@ class ImageToVideo(GeneratedSpec):
     image: Picture
 
 
+Style = Literal["sketch", "cartoon", "watercolour", "noir", "sepia", "warm", "cold", "night"]
+"""The looks that a video can be given."""
+
+
+class EditSpec(JobSpec):
+    """What the kinds that work on a video of the buyer's say besides; `prompt` only names the job.
+
+    start: second of the video at which it begins.
+    """
+
+    video: Footage
+    start: Annotated[float, _Real, Field(ge=0, le=14_000)] = 0.0
+
+
+class RetimeVideo(EditSpec):
+    """The video at `speed` times its speed; `seconds` is the length that comes out."""
+
+    kind: Literal["retime_video"] = "retime_video"
+    speed: Annotated[float, _Real, Field(ge=0.25, le=4, multiple_of=0.25)]
+
+
+class ExtendVideo(EditSpec):
+    """The video, and `more` seconds after it; `seconds` is both together."""
+
+    kind: Literal["extend_video"] = "extend_video"
+    more: Annotated[float, _Real, Field(ge=0.5, le=4)]
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if round(self.seconds * self.fps) - round(self.more * self.fps) < 3:
+            raise ValueError("Nothing of the video is left before what is added")
+        return self
+
+
+class RestyleVideo(EditSpec):
+    """The video in another look."""
+
+    kind: Literal["restyle_video"] = "restyle_video"
+    style: Style
+
+
 SPECS: Mapping[str, type[JobSpec]] = MappingProxyType(
-    {"text_to_video": TextToVideo, "image_to_video": ImageToVideo}
+    {
+        "text_to_video": TextToVideo,
+        "image_to_video": ImageToVideo,
+        "retime_video": RetimeVideo,
+        "extend_video": ExtendVideo,
+        "restyle_video": RestyleVideo,
+    }
 )
 """Every kind of job that this version makes."""
 
-AnySpec = Annotated[Union[TextToVideo, ImageToVideo], Field(discriminator="kind")]  # noqa: UP007
+AnySpec = Annotated[
+    TextToVideo | ImageToVideo | RetimeVideo | ExtendVideo | RestyleVideo,
+    Field(discriminator="kind"),
+]
 """The field type of a spec that was written down earlier."""
 
 

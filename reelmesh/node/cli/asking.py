@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reelmesh.node.cli.editing import EDIT_HINT, edit_fields, edit_notes, edit_of, edit_prompt
 from reelmesh.node.cli.options import SPEC_FIELDS, JobOptions
 from reelmesh.node.cli.submitting import InvalidOption, parse_size
 
@@ -40,6 +41,7 @@ class _Given:
     files: Mapping[str, Path] = field(default_factory=dict)
     size: str = _SIZE
     notes: tuple[str, ...] = ()
+    prompt: str = ""
 
 
 def build_request(options: JobOptions) -> JobRequest:
@@ -53,7 +55,12 @@ def build_request(options: JobOptions) -> JobRequest:
     given = _given(options)
     width, height = parse_size(options.size or given.size)
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
-    said = {"prompt": options.prompt, "width": width, "height": height, "seed": seed}
+    said = {
+        "prompt": options.prompt or given.prompt,
+        "width": width,
+        "height": height,
+        "seed": seed,
+    }
     asked = {name: getattr(options, name) for name in SPEC_FIELDS}
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse_unfit(given.kind, asked)
@@ -66,6 +73,11 @@ def _given(options: JobOptions) -> _Given:
     from reelmesh.node.cli.media import picture_source, shape_for, warnings
     from reelmesh.node.cli.sounding import drawn_words
 
+    edit = edit_of(options)
+    if edit is not None:
+        return _edited(options, edit)
+    if options.video is not None:
+        raise InvalidOption("--video is given, and nothing to do with it", EDIT_HINT)
     # What the built-in model knows says nothing of another's.
     built_in = options.model in (None, "embedded")
     drawn = drawn_words(options.prompt, audio=bool(options.audio))
@@ -77,6 +89,22 @@ def _given(options: JobOptions) -> _Given:
         files={"image": options.image.absolute()},
         size=options.size or shape_for(options.image),
         notes=tuple(warnings(drawn)) if built_in else (),
+    )
+
+
+def _edited(options: JobOptions, edit: str) -> _Given:
+    from reelmesh.node.cli.media import footage_facts, footage_source, size_like
+
+    if options.video is None or options.image is not None:
+        raise InvalidOption(f"--{edit} works on a video and on no picture", "leave --image out")
+    source, facts = footage_source(options.video), footage_facts(options.video)
+    return _Given(
+        kind=f"{edit}_video",
+        fields={"video": source.model_dump(), **edit_fields(options, edit, facts)},
+        files={"video": options.video.absolute()},
+        size=options.size or size_like(facts.width, facts.height),
+        notes=edit_notes(edit, facts),
+        prompt=edit_prompt(options, edit),
     )
 
 

@@ -34,9 +34,32 @@ P = ParamSpec("P")
 class JobOptions:
     """The video that is wanted, as the buyer said it; None is what was left to us."""
 
-    prompt: Annotated[str, typer.Argument(help="What the video shows.")]
+    prompt: Annotated[
+        str, typer.Argument(help="What the video shows; may be left out with --extend, --retime.")
+    ] = ""
     image: Annotated[
         Path | None, typer.Option(help="A picture that the video begins with: PNG, JPEG or WebP.")
+    ] = None
+    video: Annotated[
+        Path | None, typer.Option(help="A video of yours to edit: MP4, MOV, MKV or WebM.")
+    ] = None
+    start: Annotated[
+        float | None, typer.Option(help="With --video: second at which to begin.", show_default="0")
+    ] = None
+    extend: Annotated[
+        float | None, typer.Option(help="With --video: go on for so many seconds after its end.")
+    ] = None
+    retime: Annotated[
+        float | None,
+        typer.Option(help="With --video: times its speed; 0.5 is half as fast, 2 twice."),
+    ] = None
+    restyle: Annotated[
+        bool | None,
+        typer.Option(
+            "--restyle",
+            help="With --video: the look that the prompt names: sketch, cartoon, watercolour, "
+            "noir, sepia, warm, cold or night.",
+        ),
     ] = None
     seconds: Annotated[float | None, typer.Option(help="Length.", show_default="4")] = None
     size: Annotated[

@@ -40,6 +40,8 @@ STAGES: dict[str, tuple[str, str]] = {
     "decode_latent": ("decode_latent", "DecodeLatent"),
     "repair": ("repair", "Repair"),
     "decode_video": ("decode_video", "DecodeVideo"),
+    "carry_on": ("carry_on", "CarryOn"),
+    "restyle": ("restyle", "Restyle"),
     "find_events": ("find_events", "FindEvents"),
     "render_sound": ("render_sound", "RenderSound"),
     "speech": ("speech", "Speech"),

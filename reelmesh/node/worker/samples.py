@@ -251,6 +251,16 @@ def _join_tiles(_: Runner, folder: Path) -> Sample:
     return {**grid, "fps": 24, "crf": 18, "frames": 8}, {"tile-0": path}
 
 
+def _carry_on(_: Runner, folder: Path) -> Sample:
+    wanted = {"fps": 24, "seen": 4, "frames": 2, "width": 256, "height": 256}
+    return wanted, {"frames": _disc(folder, frames=4, side=256)}
+
+
+def _restyle(_: Runner, folder: Path) -> Sample:
+    wanted = {"style": "cartoon", "lead": 0, "frames": 2, "width": 256, "height": 256}
+    return wanted, {"frames": _disc(folder, frames=2, side=256)}
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -265,6 +275,8 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "preview": _preview,
     "repair": _repair,
     "decode_video": _decode_video,
+    "carry_on": _carry_on,
+    "restyle": _restyle,
     "find_events": _find_events,
     "render_sound": _render_sound,
     "speech": _speech,

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from reelmesh.scheduler.models import EMBEDDED
 from reelmesh.scheduler.plan import Plan
-from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo, JobSpec, TextToVideo
+from reelmesh.scheduler.spec import (
+    ExtendVideo,
+    GeneratedSpec,
+    ImageToVideo,
+    JobSpec,
+    RestyleVideo,
+    RetimeVideo,
+    TextToVideo,
+)
 from reelmesh.scheduler.templates import (
+    edit_video,
     image_to_video,
     layers,
     production,
@@ -27,4 +36,10 @@ def make_plan(spec: JobSpec) -> Plan:
             return text_to_video.plan(spec)
         case ImageToVideo():
             return image_to_video.plan(spec)
+        case RetimeVideo():
+            return edit_video.retime(spec)
+        case ExtendVideo():
+            return edit_video.extend(spec)
+        case RestyleVideo():
+            return edit_video.restyle(spec)
     raise TypeError(f"no template makes {spec.kind}")
