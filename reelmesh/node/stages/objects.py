@@ -1,8 +1,8 @@
 """Following several objects through a clip: figure told from ground, pieces joined to tracks.
 
-The ground is one colour where the picture's border is plain, else what each pixel shows most of the
-time. Pieces of the figure are joined from frame to frame by place and colour; where two touch, they
-are told apart by colour, or not seen for a while.
+The ground is the one colour of the picture's border; where that is not plain, as in a photograph
+that moves as a whole, no object is told. Pieces of the figure are joined from frame to frame by
+place and colour; where two touch, they are told apart by colour, or not seen for a while.
 """
 
 from __future__ import annotations
@@ -86,11 +86,8 @@ def _covers(pictures: list[NDArray[np.float32]]) -> list[Cover] | None:
         edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         ground = np.median(edge, axis=0)
         if (np.linalg.norm(edge - ground, axis=1) < _ALIKE).mean() < _PLAIN:
-            break
+            return None
         grounds.append(ground)
-    if len(grounds) < len(pictures):
-        still = np.median(np.stack(pictures), axis=0)
-        grounds = [still] * len(pictures)
     covers = []
     for picture, ground in zip(pictures, grounds, strict=True):
         distance = np.linalg.norm(picture - ground, axis=2)
