@@ -1,8 +1,9 @@
-"""Makes the contact sheets of docs/quality: python scripts/quality_sheets.py [clips] [depth]
+"""Makes the contact sheets of docs/quality: python scripts/quality_sheets.py [clips] [depth] [size]
 
 With `index` it writes the list of pages into docs/quality.md, from their first lines. Every video
 is made whole, in this process, by the plan that a buyer's job has, at 256x256 and 2 s (10 s would
-need minutes here). clips: text→video and image→video; depth: one seed at each quality.
+need minutes here). clips: text→video and image→video; depth: one seed at each quality;
+size: sizes other than square, at their own, and a part of 4K at 1:1 where tiles meet.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import cv2
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reelmesh.node.stages.local import run_plan_locally
+from reelmesh.scheduler.sizes import tile_counts, tile_cuts
 from reelmesh.scheduler.sources import Picture
 from reelmesh.scheduler.spec import parse_spec
 from reelmesh.scheduler.templates import make_plan
@@ -33,6 +35,11 @@ PROMPTS = (
     "a small yellow ball bouncing on a dark green background",
     "an orange ring moves in a circle, everything behind it is black",
     "a cat walks along a beach at sunset",
+)
+SHAPES = (
+    ("a big yellow star moving right over a blue background", 3840, 2160),
+    ("a large red ball moving left over a gray background", 854, 480),
+    ("a small green heart moving up over a black background", 1080, 1920),
 )
 PICTURES = ("circle-left", "star-up", "photo-right")
 QUALITIES = ("fixed", "auto", "draft", "high")
@@ -74,6 +81,19 @@ def depth(folder: Path) -> list[Row]:
     return rows
 
 
+def size(folder: Path) -> list[Row]:
+    """Wide, tall and 4K; then what lies where four of its tiles meet, pixel by pixel."""
+    rows = []
+    short = {"seconds": 1.0, "fps": 12, "seed": 7}
+    for prompt, width, height in SHAPES:
+        row = made(folder, {**short, "prompt": prompt, "width": width, "height": height})
+        rows.append(Row(f"{width}x{height}: {prompt}", row.frames))
+    meet = tile_cuts(3840, tile_counts(3840, 2160)[0])[1]
+    around = [frame[1080 - 240 : 1080 + 240, meet - 240 : meet + 240] for frame in rows[0].frames]
+    at = f"x = {meet}, y = 1080 in the middle"
+    return [*rows, Row(f"480x480 pixels of the first, at 1:1, where four tiles meet: {at}", around)]
+
+
 def index() -> None:
     """Put a line for each page between the marks in docs/quality.md."""
     page = FOLDER.with_suffix(".md")
@@ -88,7 +108,7 @@ def index() -> None:
 
 def main() -> None:
     """Entry point."""
-    sheets = {"clips": clips, "depth": depth}
+    sheets = {"clips": clips, "depth": depth, "size": size}
     for name in sys.argv[1:] or [*sheets, "index"]:
         if name == "index":
             index()

@@ -50,6 +50,6 @@ ENTRY = StageEntry(
     unit="megapixel",
     units=lambda params: params.frames * _pixels(params) / 1e6,
     # x264 holds the frames that it looks ahead at, and some more.
-    memory_mb=lambda params: 500 + min(params.frames + 12, 60) * _pixels(params) * 3 // 2**20,
+    memory_mb=lambda params: 600 + min(params.frames + 12, 60) * _pixels(params) * 3 // 2**20,
     bytes_out=lambda params: params.frames * _pixels(params) // 8 + 4096,
 )
