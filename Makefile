@@ -56,6 +56,7 @@ eval: setup ## Score the embedded model on held-out captions and on pictures
 	$(BIN)/python scripts/eval_tiny_t2v.py
 	$(BIN)/python scripts/eval_world.py
 	$(BIN)/python scripts/eval_image_to_video.py
+	$(BIN)/python scripts/eval_fourd.py
 	$(BIN)/python scripts/eval_depth.py
 	$(BIN)/python scripts/eval_sound.py
 	$(BIN)/python scripts/eval_size.py

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from reelmesh.errors import UserError
+from reelmesh.scheduler.camera import CameraPath
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
 from reelmesh.scheduler.models import EMBEDDED, MODELS, check_model
@@ -70,6 +71,8 @@ _HINTS: Mapping[str, str] = {
     "speed": "take 0.25 to 4 in steps of 0.25; 0.5 is half as fast",
     "more": "take 0.5 to 4 seconds",
     "style": "take sketch, cartoon, watercolour, noir, sepia, warm, cold or night",
+    "camera": "see docs/camera.md, or use --orbit -15:15",
+    "views": "take a number of views a second that divides fps, e.g. 12",
     "version": "this node speaks version 1 of the spec",
 }
 
@@ -317,6 +320,26 @@ class RestyleVideo(EditSpec):
     style: Style
 
 
+class VideoTo4D(JobSpec):
+    """The buyer's footage, seen from a camera that moves; the prompt only names the job.
+
+    start: second of the footage at which it begins. views: a second; frames between are
+    interpolated, and none where it equals fps.
+    """
+
+    kind: Literal["video_to_4d"] = "video_to_4d"
+    video: Footage
+    camera: CameraPath
+    start: Annotated[float, _Real, Field(ge=0, le=14_000)] = 0.0
+    views: Annotated[int, Field(ge=6, le=60, strict=True)] = 12
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        if self.fps % self.views or self.fps // self.views > 5:
+            raise ValueError(f"{self.views} views a second do not fit {self.fps} frames a second")
+        return self
+
+
 SPECS: Mapping[str, type[JobSpec]] = MappingProxyType(
     {
         "text_to_video": TextToVideo,
@@ -324,12 +347,13 @@ SPECS: Mapping[str, type[JobSpec]] = MappingProxyType(
         "retime_video": RetimeVideo,
         "extend_video": ExtendVideo,
         "restyle_video": RestyleVideo,
+        "video_to_4d": VideoTo4D,
     }
 )
 """Every kind of job that this version makes."""
 
 AnySpec = Annotated[
-    TextToVideo | ImageToVideo | RetimeVideo | ExtendVideo | RestyleVideo,
+    TextToVideo | ImageToVideo | RetimeVideo | ExtendVideo | RestyleVideo | VideoTo4D,
     Field(discriminator="kind"),
 ]
 """The field type of a spec that was written down earlier."""

@@ -86,6 +86,35 @@ GOOD: dict[str, dict[str, Any]] = {
         "columns": 3,
         "rows": 2,
     },
+    "depth": {"start": 0, "stop": 8, "width": 512, "height": 320},
+    "steady_depth": {"start": 0, "stop": 8, "width": 512, "height": 320, "runs": 2},
+    "warp": {
+        "start": 0,
+        "stop": 8,
+        "width": 512,
+        "height": 320,
+        "poses": [[0, 0, 0, 0, 0, 1, 44]] * 8,
+    },
+    "refine_views": {
+        "start": 0,
+        "stop": 8,
+        "width": 512,
+        "height": 320,
+        "poses": [[0.1, 0, 0, 0, 0, 1, 44]] * 8,
+        "before": True,
+        "after": False,
+    },
+    "retime_views": {
+        "start": 0,
+        "stop": 8,
+        "width": 512,
+        "height": 320,
+        "times": 2,
+        "out": 16,
+        "after": True,
+    },
+    "view_layers": {"start": 0, "stop": 8, "width": 512, "height": 320},
+    "pack_4d": {"seconds": 4},
 }
 UNITS = {
     "encode_text": 1.0,
@@ -114,6 +143,13 @@ UNITS = {
     "refine": 2.768896,
     "upscale_tile": 21.805056,
     "join_tiles": 99.5328,
+    "depth": 1.31072,
+    "steady_depth": 1.31072,
+    "warp": 1.31072,
+    "refine_views": 1.31072,
+    "retime_views": 2.62144,
+    "view_layers": 1.31072,
+    "pack_4d": 4.0,
 }
 
 

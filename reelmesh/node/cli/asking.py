@@ -13,9 +13,14 @@ from reelmesh.node.cli.options import SPEC_FIELDS, JobOptions
 from reelmesh.node.cli.submitting import InvalidOption, parse_size
 
 if TYPE_CHECKING:
+    from reelmesh.scheduler.camera import CameraPath
     from reelmesh.scheduler.spec import JobSpec
 
 _SIZE = "512x512"
+_DEPTH_NOTE = (
+    "depth is estimated by a small built-in network: things may stand nearer or farther than they "
+    "do, and what your video never showed is made up; stay within 15° for the best result"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ def _given(options: JobOptions) -> _Given:
     edit = edit_of(options)
     if edit is not None:
         return _edited(options, edit)
+    if options.orbit is not None or options.camera is not None:
+        if options.video is None:
+            flag = "orbit" if options.camera is None else "camera"
+            raise InvalidOption(f"--{flag} needs a video to look at", "give it with --video FILE")
+        return _footage_given(options, options.video)
     if options.video is not None:
         raise InvalidOption("--video is given, and nothing to do with it", EDIT_HINT)
     # What the built-in model knows says nothing of another's.
@@ -106,6 +116,51 @@ def _edited(options: JobOptions, edit: str) -> _Given:
         notes=edit_notes(edit, facts),
         prompt=edit_prompt(options, edit),
     )
+
+
+def _footage_given(options: JobOptions, video: Path) -> _Given:
+    from reelmesh.node.cli.media import footage_facts, footage_source, size_like
+
+    if options.image is not None:
+        raise InvalidOption("a job begins with a picture or a video, not both", "leave one out")
+    source = footage_source(video)
+    facts = footage_facts(video)
+    begin = options.start or 0.0
+    seconds = options.seconds
+    if seconds is None:
+        seconds = max(1.0, min(4.0, float(int((facts.seconds - begin) * 10) / 10)))
+    fps = options.fps or 24
+    views = options.views or (12 if fps % 12 == 0 else fps)
+    fields = {
+        "video": source.model_dump(),
+        "camera": _camera(options, seconds).model_dump(mode="json"),
+        "seconds": seconds,
+        "views": views,
+    }
+    return _Given(
+        kind="video_to_4d",
+        fields=fields,
+        files={"video": video.absolute()},
+        size=options.size or size_like(facts.width, facts.height),
+        notes=(*facts.notes, _DEPTH_NOTE),
+        prompt="a video from a moving camera",
+    )
+
+
+def _camera(options: JobOptions, seconds: float) -> CameraPath:
+    from reelmesh.scheduler.camera import MAX_FILE_BYTES, parse_camera, parse_orbit
+
+    if options.camera is None:
+        return parse_orbit(options.orbit or "", seconds)
+    if options.orbit is not None:
+        raise InvalidOption("--orbit and --camera both say where the camera goes", "leave one out")
+    try:
+        with options.camera.open("rb") as file:
+            return parse_camera(file.read(MAX_FILE_BYTES + 1))
+    except OSError as error:
+        raise InvalidOption(
+            f"cannot read {options.camera}: {error.strerror}", "check the path"
+        ) from error
 
 
 def _refuse_unfit(kind: str, asked: Mapping[str, Any]) -> None:

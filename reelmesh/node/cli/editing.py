@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reelmesh.node.cli.media import FootageFacts
     from reelmesh.node.cli.options import JobOptions
 
-EDIT_HINT = "say --extend 2, --retime 0.5 or --restyle"
+EDIT_HINT = "say --extend 2, --retime 0.5, --restyle or --orbit -15:15"
 EDITS = ("extend", "retime", "restyle")
 MAX_S = 20.0
 _FPS = 24

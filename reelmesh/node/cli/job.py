@@ -341,6 +341,9 @@ def _watch(socket: Path, view: Any, home: Home, *, as_json: bool) -> None:
 def print_next(video: str, receipt: str) -> None:
     """Print where the video is, and commands to copy."""
     print(f"\n  video    {shown_path(Path(video))}\n  receipt  {shown_path(Path(receipt))}")
+    page = Path(video).with_suffix(".html")
+    if page.exists():
+        print(f"  walk     {shown_path(page)} in a browser")
     print(f"  verify   reelmesh receipt verify {shown_path(Path(receipt))}")
 
 

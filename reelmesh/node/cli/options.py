@@ -23,6 +23,7 @@ import typer
 
 SPEC_FIELDS = (
     *("seconds", "fps", "steps", "quality", "audio", "audio_style"),
+    *("start", "views"),
     *("model", "step_cache"),
 )
 """Options that are fields of the spec as they stand."""
@@ -43,6 +44,15 @@ class JobOptions:
     video: Annotated[
         Path | None, typer.Option(help="A video of yours to edit: MP4, MOV, MKV or WebM.")
     ] = None
+    orbit: Annotated[
+        str | None,
+        typer.Option(
+            help="With --video: see it from around, degrees FROM:TO within -30:30, as -15:15.",
+        ),
+    ] = None
+    camera: Annotated[
+        Path | None, typer.Option(help="With --video: a camera path, a JSON file of keyframes.")
+    ] = None
     start: Annotated[
         float | None, typer.Option(help="With --video: second at which to begin.", show_default="0")
     ] = None
@@ -59,6 +69,13 @@ class JobOptions:
             "--restyle",
             help="With --video: the look that the prompt names: sketch, cartoon, watercolour, "
             "noir, sepia, warm, cold or night.",
+        ),
+    ] = None
+    views: Annotated[
+        int | None,
+        typer.Option(
+            help="With --video: views a second; frames between are made from them.",
+            show_default="12 where it divides --fps",
         ),
     ] = None
     seconds: Annotated[float | None, typer.Option(help="Length.", show_default="4")] = None

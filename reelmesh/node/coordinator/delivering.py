@@ -11,9 +11,13 @@ import structlog
 
 from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.driver import JobDriver
+from reelmesh.node.coordinator.records import JobRecord
+from reelmesh.node.layered import NoLayers
 from reelmesh.node.receipt.build import build_receipt
+from reelmesh.node.viewer import write_page
 from reelmesh.scheduler.job.events import ResultDelivered, ResultRejected
 from reelmesh.scheduler.job.state import JobState
+from reelmesh.scheduler.spec import VideoTo4D
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -64,6 +68,16 @@ async def _write_video(job: JobDriver) -> None:
     (output,) = done.outputs.values()
     source = await job.services.store.path(output.sha256)
     await asyncio.to_thread(copy_whole, source, job.record.video_path)
+    if isinstance(job.record.spec, VideoTo4D):
+        await asyncio.to_thread(_write_viewer, job.record, job.record.spec)
+
+
+def _write_viewer(record: JobRecord, spec: VideoTo4D) -> None:
+    """The page beside the video. A provider that left its layers out spoils the page alone."""
+    try:
+        write_page(record.video_path, record.page_path, spec.camera, spec.seconds, spec.prompt)
+    except NoLayers as error:
+        log.warning("viewer_not_written", job=record.job_id[:10], why=error.message)
 
 
 async def _write_receipt(job: JobDriver, state: JobState) -> None:

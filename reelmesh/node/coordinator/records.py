@@ -120,6 +120,11 @@ class JobRecord(BaseModel):
         return self.out_dir / f"{self.name}.preview.mp4"
 
     @property
+    def page_path(self) -> Path:
+        """Where the viewer page goes, of a job that has one."""
+        return self.out_dir / f"{self.name}.html"
+
+    @property
     def receipt_path(self) -> Path:
         """Where the receipt goes."""
         return self.out_dir / f"{self.name}.receipt.json"

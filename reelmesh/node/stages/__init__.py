@@ -49,6 +49,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "refine": ("refine", "Refine"),
     "upscale_tile": ("upscale_tile", "UpscaleTile"),
     "join_tiles": ("join_tiles", "JoinTiles"),
+    "depth": ("depth", "Depth"),
+    "steady_depth": ("steady_depth", "SteadyDepth"),
+    "warp": ("warp", "Warp"),
+    "refine_views": ("refine_views", "RefineViews"),
+    "retime_views": ("retime_views", "RetimeViews"),
+    "view_layers": ("view_layers", "ViewLayers"),
+    "pack_4d": ("pack_4d", "Pack4d"),
 }
 
 

@@ -261,6 +261,73 @@ def _restyle(_: Runner, folder: Path) -> Sample:
     return wanted, {"frames": _disc(folder, frames=2, side=256)}
 
 
+def _run_of_frames(folder: Path, frames: int, side: int) -> Sample:
+    size = {"start": 0, "stop": frames, "width": side, "height": side}
+    return size, {"frames": _disc(folder, frames, side)}
+
+
+def _footage_with_depth(folder: Path, frames: int, side: int) -> Sample:
+    import numpy as np
+
+    from reelmesh.node.stages.fourd.depth_video import write_depth
+
+    params, inputs = _run_of_frames(folder, frames, side)
+    slope = np.linspace(0, 0.5, side, dtype=np.float32)
+    plane = np.add.outer(slope, slope) / 2
+    plane[side // 4 : side // 2, side // 4 : side // 2] = 1
+    depth = write_depth(folder / "depth.mkv", np.repeat(plane[None], frames, axis=0))
+    return params, inputs | {"depth": depth}
+
+
+def _depth(_: Runner, folder: Path) -> Sample:
+    return _run_of_frames(folder, frames=2, side=_SIDE // 2)
+
+
+def _steady_depth(_: Runner, folder: Path) -> Sample:
+    params, inputs = _footage_with_depth(folder, frames=4, side=_SIDE // 2)
+    return params | {"runs": 1}, {"frames": inputs["frames"], "depth-0": inputs["depth"]}
+
+
+def _warp(_: Runner, folder: Path) -> Sample:
+    params, inputs = _footage_with_depth(folder, frames=1, side=_SIDE // 2)
+    return params | {"poses": [[0.2, 0.0, 0.02, 0.0, 0.0, 1.0, 44.0]]}, inputs
+
+
+def _refine_views(runner: Runner, folder: Path) -> Sample:
+    params, inputs = _warp(runner, folder)
+    request = {
+        "stage": "warp",
+        "stage_version": entry("warp").version,
+        "params": parse_params("warp", params).model_dump_json(),
+        "inputs": inputs,
+        "workdir": str(folder),
+    }
+    views = Path(runner.run(request, None, None)["outputs"]["views"])
+    return params | {"before": False, "after": False}, inputs | {"views": views}
+
+
+def _retime_views(_: Runner, folder: Path) -> Sample:
+    params, inputs = _run_of_frames(folder, frames=2, side=_SIDE // 2)
+    return params | {"times": 2, "out": 3, "after": False}, inputs
+
+
+def _view_layers(_: Runner, folder: Path) -> Sample:
+    return _footage_with_depth(folder, frames=1, side=_SIDE // 2)
+
+
+def _pack_4d(runner: Runner, folder: Path) -> Sample:
+    params, inputs = _encode_video(runner, folder)
+    request = {
+        "stage": "encode_video",
+        "stage_version": entry("encode_video").version,
+        "params": parse_params("encode_video", params).model_dump_json(),
+        "inputs": inputs,
+        "workdir": str(folder),
+    }
+    film = Path(runner.run(request, None, None)["outputs"]["segment"])
+    return {"seconds": 1}, {"video": film, "layers": film}
+
+
 _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "encode_text": _encode_text,
     "skeleton": _skeleton,
@@ -284,4 +351,11 @@ _SAMPLES: dict[str, Callable[[Runner, Path], Sample]] = {
     "refine": _refine,
     "upscale_tile": _upscale_tile,
     "join_tiles": _join_tiles,
+    "depth": _depth,
+    "steady_depth": _steady_depth,
+    "warp": _warp,
+    "refine_views": _refine_views,
+    "retime_views": _retime_views,
+    "view_layers": _view_layers,
+    "pack_4d": _pack_4d,
 }

@@ -18,6 +18,7 @@ from reelmesh.scheduler.stages import (
     decode_latent,
     decode_video,
     denoise,
+    depth,
     encode_first_frame,
     encode_image,
     encode_prompt,
@@ -27,15 +28,21 @@ from reelmesh.scheduler.stages import (
     interpolate,
     join_tiles,
     mux,
+    pack_4d,
     preview,
     refine,
+    refine_views,
     render_sound,
     repair,
     restyle,
+    retime_views,
     skeleton,
     speech,
+    steady_depth,
     upscale,
     upscale_tile,
+    view_layers,
+    warp,
 )
 from reelmesh.scheduler.stages.entry import KINDS, StageEntry, StageParams
 from reelmesh.scheduler.strict_json import read_object
@@ -84,6 +91,13 @@ CATALOGUE: Mapping[str, StageEntry[Any]] = MappingProxyType(
             upscale_tile,
             join_tiles,
             repair,
+            depth,
+            steady_depth,
+            warp,
+            refine_views,
+            retime_views,
+            view_layers,
+            pack_4d,
         )
     }
 )

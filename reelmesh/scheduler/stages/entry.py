@@ -16,6 +16,8 @@ KINDS: Mapping[str, str] = {
     "latent": "safetensors: a clip on its way through a denoise loop, or at its end",
     "frames": "lossless video, libx264rgb at qp 0 in MP4 or MKV, uint8 RGB",
     "tile": "H.264 yuv420p in MKV, finely coded: a part of a run of a video's frames",
+    "depth": "lossless video, 10-bit grey in libx264 at qp 0: 1/z, 0 is far and 1023 near",
+    "views": "as frames: colours in the upper half; below disparity (R) and what was hit (G)",
     "segment": "H.264 yuv420p MP4, one run of a video's frames, starting at a key frame",
     "video": "MP4, the finished video",
     "events": "JSON: what happens in a clip that can be heard, see node/stages/events.py",

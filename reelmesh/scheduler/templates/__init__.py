@@ -12,6 +12,7 @@ from reelmesh.scheduler.spec import (
     RestyleVideo,
     RetimeVideo,
     TextToVideo,
+    VideoTo4D,
 )
 from reelmesh.scheduler.templates import (
     edit_video,
@@ -20,6 +21,7 @@ from reelmesh.scheduler.templates import (
     production,
     repair,
     text_to_video,
+    video_to_4d,
 )
 
 
@@ -42,4 +44,6 @@ def make_plan(spec: JobSpec) -> Plan:
             return edit_video.extend(spec)
         case RestyleVideo():
             return edit_video.restyle(spec)
+        case VideoTo4D():
+            return video_to_4d.plan(spec)
     raise TypeError(f"no template makes {spec.kind}")
