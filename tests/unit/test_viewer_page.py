@@ -96,7 +96,7 @@ async def test_a_person_drags_and_the_near_thing_moves_against_what_is_behind(
     file.write_bytes(make_page(film(tmp_path), PATH, 1.0, "a <red> square"))
     where = "document.getElementById('where').textContent"
     async with open_page(find_browser() or "", file) as page:
-        await page.until("Number(document.body.dataset.drawn || 0) > 1")
+        await page.until("Number(document.body?.dataset.drawn || 0) > 1")
         await page.ask("video.pause()")
         x, y, width = await page.ask(
             "(b => [b.x + b.width / 2, b.y + b.height / 2, b.width])"
