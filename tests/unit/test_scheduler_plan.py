@@ -257,8 +257,9 @@ def test_smaller_tiles_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (854, 480), (128, 3840)])
-def test_a_picture_becomes_a_video_of_any_size(width: int, height: int) -> None:
-    spec = {**IMAGE.model_dump(), "seconds": 1, "width": width, "height": height}
+@pytest.mark.parametrize("seconds", [1, 10, 20])
+def test_a_picture_becomes_a_video_of_any_size(width: int, height: int, seconds: int) -> None:
+    spec = {**IMAGE.model_dump(), "seconds": seconds, "width": width, "height": height}
     made = make_plan(parse_spec(spec))
     assert parse_plan(canonical(made)) == made
     stages = [subtask.stage for subtask in made.subtasks]

@@ -10,7 +10,8 @@ from reelmesh.scheduler.sizes import REACH, SCALE
 from reelmesh.scheduler.stages.entry import StageEntry, StageParams
 from reelmesh.scheduler.stages.interpolate import MAX_FRAMES
 
-MAX_RUN = 64
+MAX_RUN = 256
+"""20 s of key frames at 12 a second; `interpolate` takes as many."""
 
 _Side = Annotated[int, Field(ge=16, le=1024)]
 
