@@ -80,6 +80,100 @@ def _make_seer(root: Path) -> None:
     (root / "image_processor" / "preprocessor_config.json").write_text(json.dumps(three))
 
 
+def make_ltx2(root: Path) -> Path:
+    """An LTX-2 model: two blocks, latents of 128 channels a 32nd of the size, sound at 24 kHz."""
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        LTX2VideoTransformer3DModel,
+    )
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+
+    torch.manual_seed(0)
+    network = LTX2VideoTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=4,
+        audio_cross_attention_dim=8,
+        num_layers=2,
+        caption_channels=16,
+    )
+    network.save_pretrained(root / "transformer")
+    scheduler = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "use_dynamic_shifting": True,
+        "base_image_seq_len": 1024,
+        "max_image_seq_len": 4096,
+        "base_shift": 0.95,
+        "max_shift": 2.05,
+        "shift_terminal": 0.1,
+    }
+    (root / "scheduler").mkdir()
+    (root / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    _make_distilled(root / "ltx-2-19b-distilled-lora-384.safetensors")
+    AutoencoderKLLTX2Video(
+        block_out_channels=(4, 4, 4, 4),
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+    ).save_pretrained(root / "vae")
+    LTX2LatentUpsamplerModel(mid_channels=32, num_blocks_per_stage=1).save_pretrained(
+        root / "latent_upsampler"
+    )
+    # Its latents' statistics are as many as its base channels: 8 channels of 16 bins.
+    AutoencoderKLLTX2Audio(base_channels=128, ch_mult=(1, 1, 1), num_res_blocks=1).save_pretrained(
+        root / "audio_vae"
+    )
+    LTX2Vocoder(
+        hidden_channels=32, resnet_kernel_sizes=[3], resnet_dilations=[[1]]
+    ).save_pretrained(root / "vocoder")
+    _make_reader(root)
+    (root / "model_index.json").write_text(json.dumps({"_class_name": "LTX2Pipeline"}))
+    return root
+
+
+def _make_distilled(path: Path) -> None:
+    """A difference of rank 2 to one layer, with the names that the makers give."""
+    from safetensors.torch import save_file
+
+    where = "diffusion_model.transformer_blocks.0.attn1.to_q"
+    save_file(
+        {
+            f"{where}.lora_A.weight": torch.randn(2, 16),
+            f"{where}.lora_B.weight": torch.randn(16, 2),
+        },
+        path,
+    )
+
+
+def _make_reader(root: Path) -> None:
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = Gemma3Config(
+        text_config={**sizes, **heads, "vocab_size": 32},
+        vision_config={**seen, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(root / "text_encoder")
+    make_tokenizer(root / "tokenizer")
+    LTX2TextConnectors(
+        caption_channels=16,
+        text_proj_in_factor=3,
+        video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=8,
+        video_connector_num_layers=1,
+        audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=8,
+        audio_connector_num_layers=1,
+    ).save_pretrained(root / "connectors")
+
+
 def make_tokenizer(folder: Path) -> None:
     """One token a word."""
     from tokenizers import Tokenizer

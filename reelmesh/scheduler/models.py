@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 EMBEDDED = "embedded"
 """In a spec's field `model`: what comes with reelmesh."""
@@ -23,8 +24,11 @@ class Model:
     Attributes:
         repository: id on the hub, `owner/name`.
         revision: the commit there, 40 hex digits.
+        family: whose architecture it is; stages of one name may have code for each.
         kinds: kinds of job it makes; empty for one that only serves a stage.
-        folders: stage → the repository's folders that it loads; "." is the top.
+        folders: stage → the repository's folders that it loads, "." is the top; or, by its whole
+            path, a single file of weights.
+        skip: files, by pattern, that are not taken though they lie in those folders.
         weights_mb: stage → MiB of those folders' weights as they are loaded.
         dtype: what it computes in on a GPU; a CPU computes in float32.
         fps, width, height: what it was trained to make.
@@ -32,6 +36,10 @@ class Model:
         frame_stride: it makes frame_stride x n + 1 frames.
         max_frames: the most at once.
         latent_channels, latent_stride: of its latent; pixels to one of the latent's places.
+        text_bytes: of what its text encoder makes of a prompt and a negative.
+        decode_bytes: memory for each of a clip's pixels while it is decoded.
+        audio_rate, audio_width: places a second of its sound's latent, and the features of one; 0
+            where it makes no sound.
         width_hidden: features a token in its denoiser; says how attention weighs in its cost.
         guidance: classifier-free guidance that suits it.
         negative: what the guidance leads away from.
@@ -47,6 +55,8 @@ class Model:
     licence: str
     folders: Mapping[str, tuple[str, ...]]
     weights_mb: Mapping[str, int]
+    family: Literal["wan", "ltx2"] = "wan"
+    skip: tuple[str, ...] = ()
     dtype: str = "bfloat16"
     fps: int = 16
     width: int = 832
@@ -56,6 +66,10 @@ class Model:
     max_frames: int = 81
     latent_channels: int = 16
     latent_stride: int = 8
+    text_bytes: int = 2 * 512 * 4096 * 4
+    decode_bytes: int = 16
+    audio_rate: int = 0
+    audio_width: int = 0
     width_hidden: int = 1536
     guidance: float = 5.0
     negative: str = ""
@@ -71,6 +85,16 @@ class Model:
     def begins_with_picture(self) -> bool:
         """Whether it makes a clip out of a picture."""
         return "encode_first_frame" in self.folders
+
+    @property
+    def doubles(self) -> bool:
+        """Whether it makes a clip at half the video's size, doubles and refines it."""
+        return "upsample_latent" in self.folders
+
+    @property
+    def video_stride(self) -> int:
+        """What the sides of its finished video are multiples of, in pixels."""
+        return 2 * self.stride if self.doubles else self.stride
 
     @property
     def pinned(self) -> str:
@@ -98,6 +122,12 @@ _WAN_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "denoise": ("transformer", "scheduler"),
     "decode_latent": ("vae",),
 }
+
+_LTX_NEGATIVE = (
+    "shaky, glitchy, low quality, worst quality, deformed, distorted, disfigured, motion smear, "
+    "motion artifacts, fused fingers, bad anatomy, weird hand, ugly, transition, static"
+)
+_LTX_DISTILLED = "ltx-2-19b-distilled-lora-384.safetensors"
 
 _ALL = (
     Model(
@@ -154,6 +184,56 @@ _ALL = (
             "decode_latent": 0.1,
         },
     ),
+    Model(
+        name="ltx-2",
+        repository="Lightricks/LTX-2",
+        revision="dfcc2108383fe1aaa0584bdf55d368a4bdadd90c",
+        kinds=("text_to_video",),
+        summary="LTX-2, 19 B parameters: text to video with sound, made small and refined at twice",
+        licence="LTX-2 Community",
+        folders={
+            "encode_prompt": ("tokenizer", "text_encoder", "connectors"),
+            "denoise": ("transformer", "scheduler"),
+            "upsample_latent": ("latent_upsampler", "vae"),
+            "refine_latent": ("transformer", "scheduler", _LTX_DISTILLED),
+            "decode_latent": ("vae",),
+            "decode_audio": ("audio_vae", "vocoder"),
+        },
+        weights_mb={
+            "encode_prompt": 26_000,
+            "denoise": 36_000,
+            "upsample_latent": 1_000,
+            "refine_latent": 36_000,
+            "decode_latent": 2_400,
+            "decode_audio": 450,
+        },
+        family="ltx2",
+        # The text encoder once more, under another name.
+        skip=("text_encoder/diffusion_pytorch_model*",),
+        fps=24,
+        width=768,
+        height=512,
+        stride=32,
+        frame_stride=8,
+        max_frames=241,
+        latent_channels=128,
+        latent_stride=32,
+        text_bytes=4 * 1024 * 3840 * 4,
+        decode_bytes=128,
+        audio_rate=25,
+        audio_width=128,
+        width_hidden=4096,
+        guidance=4.0,
+        negative=_LTX_NEGATIVE,
+        reference_s={
+            "encode_prompt": 2.0,
+            "denoise": 380.0,
+            "upsample_latent": 0.02,
+            "refine_latent": 380.0,
+            "decode_latent": 0.1,
+            "decode_audio": 0.05,
+        },
+    ),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ALL})
@@ -171,9 +251,10 @@ def check_model(name: str, kind: str, seconds: float, size: tuple[int, int]) -> 
         raise ValueError(f"the model {name} does not make {what}")
     if seconds > known.max_seconds:
         raise ValueError(f"the model {name} makes at most {known.max_seconds:.1f} seconds")
-    if max(size) > MAX_SIDE or any(side % known.stride for side in size):
+    stride = known.video_stride
+    if max(size) > MAX_SIDE or any(side % stride for side in size):
         raise ValueError(
-            f"the model {name} makes sides that are multiples of {known.stride}, up to {MAX_SIDE}"
+            f"the model {name} makes sides that are multiples of {stride}, up to {MAX_SIDE}"
         )
 
 

@@ -228,7 +228,12 @@ class GeneratedSpec(JobSpec):
         if self.step_cache not in ("off", *caches):
             why = f"the model {self.model} does not run with the step cache {self.step_cache}"
             raise PydanticCustomError("step_cache", "{why}", {"why": why})
-        for name in () if self.model == EMBEDDED else ("layer", "quality", "audio"):
+        alone = {"layer", "quality", "audio", "audio_style"}
+        if self.model == EMBEDDED:
+            return self
+        if MODELS[self.model].audio_rate:
+            alone.remove("audio")
+        for name in sorted(alone):
             if getattr(self, name) != type(self).model_fields[name].default:
                 why = f"{name} goes with the built-in model, not with {self.model}"
                 raise PydanticCustomError("model", "{why}", {"why": why})

@@ -18,6 +18,7 @@ from reelmesh.scheduler.stages import InvalidParams, parse_params
 from reelmesh.scheduler.templates import make_plan
 
 WAN: dict[str, Any] = {"prompt": "a red fox runs", "model": "wan-t2v", "seed": 1}
+LTX: dict[str, Any] = {**WAN, "model": "ltx-2", "width": 768, "height": 512}
 
 
 def test_a_spec_that_names_no_model_keeps_its_hash_and_one_that_does_has_its_own() -> None:
@@ -66,6 +67,38 @@ def test_a_plan_names_the_model_where_it_is_needed_and_nowhere_else() -> None:
     assert sum(t.params["frames"] for t in plan.subtasks if t.stage == "encode_video") == 96  # type: ignore[misc]
     off = make_plan(parse_spec({**WAN, "seconds": 4}))
     assert "cache" not in off["denoise-0"].params
+
+
+def test_ltx2_is_made_small_doubled_refined_and_its_sound_joined_only_if_asked_for() -> None:
+    silent = make_plan(parse_spec({**LTX, "seconds": 4}))
+    assert parse_plan(silent.model_dump_json()) == silent
+    made = {task.id: task.params for task in silent.subtasks}
+    assert (made["denoise-1"]["width"], made["denoise-1"]["height"]) == (384, 256)
+    assert (made["upsample_latent"]["width"], made["refine_latent"]["width"]) == (384, 768)
+    # 97 frames are made, since 8n + 1 must be, and four seconds of them are kept.
+    assert (made["decode_latent"]["frames"], made["decode_latent"]["keep"]) == (97, 96)
+    assert silent.final().id == "assemble"
+    loud = make_plan(parse_spec({**LTX, "seconds": 4, "audio": True}))
+    assert loud.final().id == "mux"
+    assert [task.stage for task in loud.subtasks if task not in silent.subtasks] == [
+        "decode_audio",
+        "mux",
+    ]
+    assert loud["decode_audio"].params["seconds"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"width": 480}, "multiples of 64"),
+        ({"seconds": 12}, "at most 10.0 seconds"),
+        ({"audio": True, "audio_style": "metallic"}, "audio_style goes with the built-in model"),
+        ({"step_cache": "first_block"}, "does not run with the step cache"),
+    ],
+)
+def test_what_ltx2_cannot_do_is_refused_in_one_line(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why):
+        parse_spec({**LTX, **change})
 
 
 @pytest.mark.parametrize(

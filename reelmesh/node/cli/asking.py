@@ -70,7 +70,9 @@ def build_request(options: JobOptions) -> JobRequest:
     asked = {name: value for name, value in asked.items() if value is not None}
     _refuse_unfit(given.kind, asked)
     spec = parse_spec({"kind": given.kind, **said, **asked, **given.fields})
-    heard = sound_notes(spec.prompt, audio=bool(options.audio), seconds=spec.seconds)
+    heard: tuple[str, ...] = ()
+    if options.model in (None, "embedded"):  # a production model speaks with its own voice
+        heard = sound_notes(spec.prompt, audio=bool(options.audio), seconds=spec.seconds)
     return JobRequest(spec, given.files, (*given.notes, *heard))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ MAX_SEEN = 5000
 MAX_SAFETENSORS = 64 << 30
 MAX_HEADER = 64 * MIB
 # A tokenizer holds its whole vocabulary, an index the name of every tensor; the rest is small.
-_JSON_LIMITS = {"tokenizer.json": 64 * MIB}
+_JSON_LIMITS = {"tokenizer.json": 64 * MIB, "tokenizer_config.json": 4 * MIB}
 _INDEX_LIMIT = 16 * MIB
 _CONFIG_LIMIT = MIB
 _CONFIGS = frozenset(
@@ -32,6 +33,7 @@ _CONFIGS = frozenset(
         "special_tokens_map.json", "added_tokens.json",
     }
 )  # fmt: skip
+WEIGHTS = ".safetensors"
 _INDEX = ".safetensors.index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5")
 _CODE = (".py", ".pyc", ".so", ".dll", ".dylib")
@@ -47,21 +49,26 @@ class RefusedModel(UserError):
     """A model's folder holds something that this node does not take."""
 
 
-def check_folder(root: Path, folders: Sequence[str]) -> list[Path]:
+def check_folder(root: Path, folders: Sequence[str], skip: Sequence[str] = ()) -> list[Path]:
     """The files to take from `folders` below `root`, each looked at; relative, sorted.
+
+    Args:
+        folders: one that ends in .safetensors is a single file.
+        skip: patterns of files that are left where they are.
 
     Raises:
         RefusedModel: pickled weights, code, a link, a file that is no file, too large, damaged
             safetensors, JSON that asks for code; or a folder that is wanted and missing.
     """
-    taken = [found for found in _files(root) if _wanted(found, folders)]
+    found = [path for path in _files(root) if _wanted(path, folders)]
+    taken = [path for path in found if not any(fnmatch(str(path), one) for one in skip)]
     for path in taken:
         _check_file(root, path)
     for folder in folders:
-        inside = [path for path in taken if str(path.parent) == folder]
-        if not inside:
+        if not any(folder in (str(path), str(path.parent)) for path in taken):
+            what = "file" if folder.endswith(WEIGHTS) else "folder"
             raise RefusedModel(
-                f"{root} has no folder {folder!r}", "give the whole model, as the hub has it"
+                f"{root} has no {what} {folder!r}", "give the whole model, as the hub has it"
             )
     if not any(path.suffix == ".safetensors" for path in taken):
         raise RefusedModel(f"{root} holds no safetensors weights", "only safetensors are taken")
@@ -107,9 +114,9 @@ def _refuse_by_name(path: Path) -> None:
 
 def _wanted(path: Path, folders: Sequence[str]) -> bool:
     name = path.name
-    if str(path) == "model_index.json":
+    if str(path) == "model_index.json" or (str(path) in folders and name.endswith(WEIGHTS)):
         return True
-    fits = name in _CONFIGS or name in _JSON_LIMITS or name.endswith((".safetensors", _INDEX))
+    fits = name in _CONFIGS or name in _JSON_LIMITS or name.endswith((WEIGHTS, _INDEX))
     return fits and str(path.parent) in folders
 
 

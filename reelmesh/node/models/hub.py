@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reelmesh.errors import StorageError
-from reelmesh.node.models.checking import ALLOW_PATTERNS, RefusedModel
+from reelmesh.node.models.checking import ALLOW_PATTERNS, WEIGHTS, RefusedModel
 from reelmesh.node.models.shelf import MANIFEST, Installed, Shelf, Told, folders_of
 from reelmesh.scheduler.models import Model
 
@@ -53,6 +53,7 @@ def _fetch(model: Model, folder: Path, told: Told | None) -> dict[str, str]:
             revision=model.revision,
             local_dir=folder,
             allow_patterns=wanted,
+            ignore_patterns=list(model.skip),
             tqdm_class=_progress(told),
         )
     except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ConnectionError) as error:
@@ -72,12 +73,15 @@ def _fetch(model: Model, folder: Path, told: Told | None) -> dict[str, str]:
 
 def patterns(model: Model) -> list[str]:
     """What is asked of the hub: the model's own folders, and in them safetensors and JSON."""
+    named = folders_of(model)
+    files = [one for one in named if one.endswith(WEIGHTS)]
     below = [
         name if folder == "." else f"{folder}/{name}"
-        for folder in folders_of(model)
+        for folder in named
+        if folder not in files
         for name in ALLOW_PATTERNS
     ]
-    return ["model_index.json", *below]
+    return ["model_index.json", *files, *below]
 
 
 def _hold(path: Path, digest: str, name: str) -> None:

@@ -108,7 +108,7 @@ class Installed:
         files = [
             one
             for one in self.manifest.files
-            if folders is None or str(Path(one.path).parent) in folders
+            if folders is None or not {one.path, str(Path(one.path).parent)}.isdisjoint(folders)
         ]
         total, done = sum(one.size for one in files), 0
         for one in files:
@@ -164,7 +164,7 @@ class Shelf:
         """
         if not folder.is_dir():
             raise RefusedModel(f"{folder} is not a folder", "give the folder that holds the model")
-        files = check_folder(folder, folders_of(model))
+        files = check_folder(folder, folders_of(model), model.skip)
         part = self.root / f"{model.name}.taking"
         shutil.rmtree(part, ignore_errors=True)
         total, done, kept = sum((folder / one).stat().st_size for one in files), 0, []
@@ -181,7 +181,7 @@ class Shelf:
                 kept.append(ModelFile(path=path.as_posix(), size=size, sha256=ArtifactId(digest)))
                 done += size
             # Looked at again where nobody else writes: what was checked is what is kept.
-            check_folder(part, folders_of(model))
+            check_folder(part, folders_of(model), model.skip)
             self._finish(model, part, source, kept)
         except OSError as error:
             raise ModelMissing(

@@ -38,6 +38,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "encode_first_frame": ("encode_first_frame", "EncodeFirstFrame"),
     "denoise": ("denoise", "Denoise"),
     "decode_latent": ("decode_latent", "DecodeLatent"),
+    "upsample_latent": ("upsample_latent", "UpsampleLatent"),
+    "refine_latent": ("refine_latent", "RefineLatent"),
+    "decode_audio": ("decode_audio", "DecodeAudio"),
     "repair": ("repair", "Repair"),
     "decode_video": ("decode_video", "DecodeVideo"),
     "carry_on": ("carry_on", "CarryOn"),
@@ -58,6 +61,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "pack_4d": ("pack_4d", "Pack4d"),
 }
 
+#: The same for a stage that a family of production models has code of its own for.
+OF_FAMILY: dict[tuple[str, str], tuple[str, str]] = {
+    ("encode_prompt", "ltx2"): ("ltx2.encode_prompt", "EncodePrompt"),
+    ("denoise", "ltx2"): ("ltx2.denoise", "Denoise"),
+    ("decode_latent", "ltx2"): ("ltx2.decode_latent", "DecodeLatent"),
+}
+
 
 def load_stage(name: str, model: Installed | None = None) -> Stage:
     """A new instance of a stage; its model is not loaded yet.
@@ -70,6 +80,8 @@ def load_stage(name: str, model: Installed | None = None) -> Stage:
     """
     try:
         module, cls = STAGES[name]
+        if model is not None:
+            module, cls = OF_FAMILY.get((name, model.model.family), (module, cls))
     except KeyError:
         raise StageFailed(
             "unknown_stage", f"there is no stage {name[:40]!r}", "update reelmesh"

@@ -18,7 +18,7 @@ from .tensors import read_tensors, tensor_bytes, write_tensors
 
 
 class DecodeLatent(ProductionStage):
-    """Wan: output `frames`, lossless video of `params.frames` pictures of width x height.
+    """Wan: output `frames`, lossless video of `params.frames` pictures, or the first `params.keep`.
 
     The autoencoder computes in float32 on every device, as its makers advise.
     """
@@ -39,11 +39,12 @@ class DecodeLatent(ProductionStage):
         config = self._decoder.config
         mean, std = (channels(config[name]) for name in ("latents_mean", "latents_std"))
         video = self._decoder.decode((latent * std + mean).to(self.device), return_dict=False)[0]
-        pictures = _pictures(video[0])
+        pictures = pictures_of(video[0])
         if tuple(pictures.shape) != (params.frames, params.height, params.width, 3):
             raise bad_input(f"the latent decodes to {list(pictures.shape)}")
         ctx.check()
         ctx.step(tensor_bytes(pictures))
+        pictures = pictures[: params.keep or params.frames]
         out = write_frames(ctx.workdir / "frames.mkv", pictures.numpy())
         ctx.progress(1.0)
         return {"frames": out}
@@ -60,7 +61,7 @@ class DecodeLatent(ProductionStage):
         return size, {"latent": path}
 
 
-def _pictures(video: Tensor) -> Tensor:
+def pictures_of(video: Tensor) -> Tensor:
     """[3, T, H, W] in -1..1 → uint8 [T, H, W, 3] on the CPU."""
     whole = (video.float().clamp(-1, 1) + 1) * 127.5
     return whole.round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu()

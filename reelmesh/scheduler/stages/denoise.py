@@ -48,15 +48,18 @@ def _inputs(params: DenoiseParams) -> Mapping[str, str]:
     return given if params.start == 0 else {**given, "latent": "latent"}
 
 
-def _units(params: DenoiseParams) -> float:
-    """Millions of token-steps; attention over n tokens costs as much as the rest at n = 7 x width.
+def cost_of_passes(params: ClipParams, count: int) -> float:
+    """Millions of token-steps; attention over n tokens costs what the rest does at 7 x width."""
+    attention = 1 + params.tokens / (7 * params.known.width_hidden)
+    return count * params.tokens * attention / 1e6
 
-    With guidance every step is taken twice. A step cache is not counted: how much it skips depends
-    on the content.
+
+def _units(params: DenoiseParams) -> float:
+    """With guidance every step is taken twice. A step cache is not counted: how much it skips
+    depends on the content.
     """
     passes = 2 if params.guidance > 1 else 1
-    attention = 1 + params.tokens / (7 * params.known.width_hidden)
-    return passes * (params.stop - params.start) * params.tokens * attention / 1e6
+    return cost_of_passes(params, passes * (params.stop - params.start))
 
 
 ENTRY = StageEntry(

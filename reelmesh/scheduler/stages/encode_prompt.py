@@ -10,8 +10,6 @@ from reelmesh.scheduler.spec import Prompt
 from reelmesh.scheduler.stages.entry import StageEntry
 from reelmesh.scheduler.stages.production import ModelParams, stages_models
 
-MAX_TOKENS = 512
-
 
 class EncodePromptParams(ModelParams):
     """negative: what guidance leads away from; "" for nothing."""
@@ -30,8 +28,7 @@ ENTRY = StageEntry(
     unit="prompt",
     units=lambda _: 1.0,
     memory_mb=lambda params: 1500 + params.known.weights_mb["encode_prompt"],
-    # Two texts of at most so many tokens, float32, of up to 4096 features each.
-    bytes_out=lambda _: 2 * MAX_TOKENS * 4096 * 4,
+    bytes_out=lambda params: params.known.text_bytes,
     models=stages_models("encode_prompt"),
     load_s=30.0,
 )

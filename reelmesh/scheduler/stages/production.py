@@ -53,11 +53,17 @@ class ClipParams(ModelParams):
         return time * (self.width // known.stride) * (self.height // known.stride)
 
     @property
+    def audio_places(self) -> int:
+        """Places of the sound's latent; 0 where the model makes none."""
+        return round(self.frames * self.known.audio_rate / self.known.fps)
+
+    @property
     def latent_bytes(self) -> int:
-        """Of the float32 latent."""
+        """Of the float32 latent, with its sound's."""
         known = self.known
         side = known.stride // known.latent_stride
-        return self.tokens * side * side * known.latent_channels * 4
+        video = self.tokens * side * side * known.latent_channels
+        return (video + self.audio_places * known.audio_width) * 4
 
 
 def stages_models(stage: str) -> tuple[str, ...]:

@@ -1,0 +1,223 @@
+"""LTX-2's stages end to end, by the code that providers run, on tiny random weights.
+
+Where a CUDA device is present the same tests run there in bfloat16 and print time and memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from reelmesh.node.cli.app import outcome  # noqa: E402
+from reelmesh.node.models.shelf import Shelf  # noqa: E402
+from reelmesh.node.stages import StageFailed, load_stage  # noqa: E402
+from reelmesh.node.stages.base import StageContext  # noqa: E402
+from reelmesh.node.stages.local import run_plan_locally  # noqa: E402
+from reelmesh.node.stages.sounds import RATE, read_sound  # noqa: E402
+from reelmesh.node.stages.tensors import write_tensors  # noqa: E402
+from reelmesh.node.worker import RateBook, RunRequest, Worker, measure_rates  # noqa: E402
+from reelmesh.scheduler.models import MODELS  # noqa: E402
+from reelmesh.scheduler.spec import parse_spec  # noqa: E402
+from reelmesh.scheduler.stages import parse_params  # noqa: E402
+from reelmesh.scheduler.templates import make_plan  # noqa: E402
+from tests.tiny_models import make_ltx2  # noqa: E402
+
+MODEL = {"model": "ltx-2"}
+CLIP = {**MODEL, "width": 64, "height": 64, "frames": 17}
+LARGE = {**CLIP, "width": 128, "height": 128}
+LOOP = {**CLIP, "seed": 7, "steps": 4, "guidance": 4.0}
+CUDA = pytest.param(
+    "cuda:0",
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the model, imported as a person would; its stale copy is left out."""
+    root = tmp_path_factory.mktemp("ltx2")
+    folder = make_ltx2(root / "given")
+    stale = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    save_file({"a": torch.zeros(1)}, folder / "text_encoder" / stale)
+    done = outcome(["model", "pull", "ltx-2", "--from", str(folder), "--home", str(root)])
+    assert done == 0
+    files = {one.path for one in Shelf(root / "models").get("ltx-2").manifest.files}
+    assert f"text_encoder/{stale}" not in files
+    assert "ltx-2-19b-distilled-lora-384.safetensors" in files
+    return root
+
+
+@pytest.fixture(params=["cpu", CUDA])
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    found = torch.device(request.param)
+    if found.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(found)
+    began = time.perf_counter()
+    yield found
+    if found.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(found) >> 20
+        print(f"{request.node.name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
+
+
+class Runs:
+    """Runs stages with their model kept, as a worker does."""
+
+    def __init__(self, home: Path, where: Path, device: Any) -> None:
+        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
+        self._stages: dict[str, Any] = {}
+
+    def stage(self, name: str) -> Any:
+        if name not in self._stages:
+            self._stages[name] = load_stage(name, self._shelf.get("ltx-2"))
+            self._stages[name].load(self._device)
+        return self._stages[name]
+
+    def __call__(
+        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
+    ) -> tuple[Path, list[bytes]]:
+        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
+        folder.mkdir()
+        context = StageContext(self._device, folder)
+        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
+        (path,) = outputs.values()
+        return path, context.trajectory
+
+    def features(self, prompt: str = "a red fox runs") -> dict[str, Path]:
+        texts = {**MODEL, "prompt": prompt, "negative": "grey"}
+        return {"features": self("encode_prompt", texts, {})[0]}
+
+
+@pytest.fixture
+def runs(home: Path, tmp_path: Path, device: Any) -> Runs:
+    return Runs(home, tmp_path, device)
+
+
+def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
+    features = runs.features()
+    whole, steps = runs("denoise", {**LOOP, "start": 0, "stop": 4}, features)
+    first, early = runs("denoise", {**LOOP, "start": 0, "stop": 1}, features)
+    rest, late = runs("denoise", {**LOOP, "start": 1, "stop": 4}, {**features, "latent": first})
+    assert rest.read_bytes() == whole.read_bytes()
+    assert early + late == steps
+    assert len(set(steps)) == 4
+    both = load_file(whole)
+    assert tuple(both["video"].shape) == (1, 128, 3, 2, 2)
+    assert tuple(both["audio"].shape) == (1, 18, 128)
+
+
+def test_prompt_seed_and_guidance_reach_picture_and_sound(runs: Runs) -> None:
+    short = {**LOOP, "start": 0, "stop": 2}
+    features = runs.features()
+    base = load_file(runs("denoise", short, features)[0])
+    other = runs("denoise", short, runs.features("the blue ball moves left"))
+    seeded = runs("denoise", {**short, "seed": 8}, features)
+    free = runs("denoise", {**short, "guidance": 1.0}, features)
+    for path, _ in (other, seeded, free):
+        changed = load_file(path)
+        assert not torch.equal(changed["video"], base["video"])
+        assert not torch.equal(changed["audio"], base["audio"])
+
+
+def test_the_latent_is_doubled_refined_and_becomes_frames_and_sound(runs: Runs) -> None:
+    features = runs.features()
+    latent, _ = runs("denoise", {**LOOP, "start": 0, "stop": 4}, features)
+    doubled, _ = runs("upsample_latent", CLIP, {"latent": latent})
+    small, large = load_file(latent), load_file(doubled)
+    assert tuple(large["video"].shape) == (1, 128, 3, 4, 4)
+    assert torch.equal(large["audio"], small["audio"])
+    given = {**features, "latent": doubled}
+    refined, steps = runs("refine_latent", {**LARGE, "seed": 7}, given)
+    assert len(set(steps)) == 3
+    again, _ = runs("refine_latent", {**LARGE, "seed": 7}, given)
+    assert again.read_bytes() == refined.read_bytes()
+    frames, _ = runs("decode_latent", {**LARGE, "keep": 12}, {"latent": refined})
+    with av.open(str(frames)) as media:
+        pictures = list(media.decode(video=0))
+    assert [(one.width, one.height) for one in pictures] == [(128, 128)] * 12
+    sound, _ = runs("decode_audio", {**LARGE, "seconds": 0.5}, {"latent": refined})
+    pcm = read_sound(sound)
+    assert pcm.shape == (2, RATE // 2)
+    assert pcm.any()
+
+
+def test_refinement_runs_with_what_the_makers_distilled(runs: Runs) -> None:
+    plain = runs.stage("denoise")._network.transformer_blocks
+    taught = runs.stage("refine_latent")._network.transformer_blocks
+    assert not torch.equal(plain[0].attn1.to_q.weight, taught[0].attn1.to_q.weight)
+    assert torch.equal(plain[1].attn1.to_q.weight, taught[1].attn1.to_q.weight)
+    given = load_file(
+        runs.stage("refine_latent").folder("ltx-2-19b-distilled-lora-384.safetensors")
+    )
+    down, up = (next(t for n, t in given.items() if f"lora_{x}" in n) for x in "AB")
+    wanted = plain[0].attn1.to_q.weight.float().cpu() + up @ down
+    found = taught[0].attn1.to_q.weight.float().cpu()
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("what", ["shape", "nan", "names", "text"])
+def test_hostile_inputs_are_refused(runs: Runs, tmp_path: Path, what: str) -> None:
+    bad = tmp_path / "bad.safetensors"
+    if what == "text":
+        halves = [
+            f"{text}_{half}" for text in ("prompt", "negative") for half in ("video", "audio")
+        ]
+        write_tensors(bad, {name: torch.zeros(1, 1024, 33) for name in halves})
+        with pytest.raises(StageFailed, match="features a token"):
+            runs("denoise", {**LOOP, "start": 0, "stop": 2}, {"features": bad})
+        return
+    latent = {"video": torch.zeros(1, 128, 3, 2, 2), "audio": torch.zeros(1, 18, 128)}
+    latent["audio"][0, 0, 0] = float("nan") if what == "nan" else 0.0
+    if what == "shape":
+        latent["audio"] = latent["audio"][:, :17]
+    if what == "names":
+        del latent["audio"]
+    write_tensors(bad, latent)
+    stages = (("decode_audio", {**CLIP, "seconds": 0.5}), ("upsample_latent", CLIP))
+    for name, params in stages:
+        with pytest.raises(StageFailed) as caught:
+            runs(name, params, {"latent": bad})
+        assert caught.value.reason == "bad_input"
+
+
+def test_a_whole_job_becomes_an_mp4_with_sound(home: Path, tmp_path: Path, device: Any) -> None:
+    asked = {"prompt": "a red fox runs", "audio": True, "seconds": 1, "steps": 4, "fps": 12}
+    spec = parse_spec({**asked, **MODEL, "width": 256, "height": 256, "seed": 3})
+    plan = make_plan(spec)
+    video = run_plan_locally(plan, tmp_path, device, models=home / "models")
+    with av.open(str(video)) as media:
+        pictures = sum(1 for _ in media.decode(video=0))
+        assert (media.streams.video[0].width, pictures) == (256, 12)
+    with av.open(str(video)) as media:
+        samples = sum(frame.samples for frame in media.decode(audio=0))
+        assert abs(samples - RATE) <= 1024
+    with av.open(str(next((tmp_path / "decode_latent").iterdir()))) as media:
+        assert sum(1 for _ in media.decode(video=0)) == 24
+
+
+async def test_a_worker_measures_and_runs_every_stage(home: Path, tmp_path: Path) -> None:
+    """The worker process itself; what it says it runs with is what the shelf says."""
+    names = [f"{stage}@ltx-2" for stage in MODELS["ltx-2"].stages]
+    async with Worker("cpu", 1, tmp_path / "scratch", models=home / "models") as worker:
+        rates = await measure_rates(worker, names, RateBook(tmp_path / "rates.json"))
+        wanted = Shelf(home / "models").get("ltx-2").model_hash("float32")
+        assert {name: rates[name].model_hash for name in names} == dict.fromkeys(
+            names, wanted.hex()
+        )
+        latent = {"video": torch.zeros(1, 128, 3, 2, 2), "audio": torch.ones(1, 18, 128)}
+        path = write_tensors(tmp_path / "latent.safetensors", latent)
+        params = json.dumps({**CLIP, "seconds": 0.5})
+        request = RunRequest("decode_audio", 1, params, {"latent": path}, 600.0)
+        done = await worker.run(request)
+        assert done.model_hash == wanted
+        assert read_sound(done.outputs["sound"]).shape == (2, RATE // 2)
