@@ -187,3 +187,45 @@ def make_tokenizer(folder: Path) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
+
+
+def make_depth(root: Path) -> Path:
+    """A Depth Anything model: two layers of 16 features over patches of 14 pixels.
+
+    Its weights are larger than a fresh network's, so that it tells one picture from another.
+    """
+    from transformers import (
+        DepthAnythingConfig,
+        DepthAnythingForDepthEstimation,
+        Dinov2Config,
+    )
+
+    torch.manual_seed(0)
+    seer = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=56,
+        patch_size=14,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=seer,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[4, 8, 12, 16],
+        fusion_hidden_size=8,
+        head_hidden_size=4,
+    )
+    network = DepthAnythingForDepthEstimation(config)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.copy_(torch.randn_like(weight) / weight[0].numel() ** 0.5)
+        network.head.conv3.weight.abs_()
+    network.save_pretrained(root)
+    three = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    told = {"size": {"height": 56, "width": 56}, "keep_aspect_ratio": True, **three}
+    (root / "preprocessor_config.json").write_text(json.dumps(told))
+    return root

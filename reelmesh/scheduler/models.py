@@ -55,7 +55,7 @@ class Model:
     licence: str
     folders: Mapping[str, tuple[str, ...]]
     weights_mb: Mapping[str, int]
-    family: Literal["wan", "ltx2"] = "wan"
+    family: Literal["wan", "ltx2", "depth_anything"] = "wan"
     skip: tuple[str, ...] = ()
     dtype: str = "bfloat16"
     fps: int = 16
@@ -233,6 +233,23 @@ _ALL = (
             "decode_latent": 0.1,
             "decode_audio": 0.05,
         },
+    ),
+    Model(
+        name="depth-anything-v2-small",
+        repository="depth-anything/Depth-Anything-V2-Small-hf",
+        revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
+        kinds=("video_to_4d",),
+        summary="Depth Anything V2, 25 M parameters: how near things in a picture are",
+        licence="Apache-2.0",
+        folders={"depth": (".",)},
+        weights_mb={"depth": 95},
+        family="depth_anything",
+        fps=60,
+        width=518,
+        height=518,
+        stride=2,
+        max_frames=1200,
+        reference_s={"depth": 0.1},
     ),
 )
 

@@ -178,6 +178,13 @@ class JobSpec(BaseModel):
         return digest(self.canonical())
 
 
+def _check_model(spec: JobSpec, model: str) -> None:
+    try:
+        check_model(model, spec.kind, spec.seconds, (spec.width, spec.height))
+    except ValueError as error:
+        raise PydanticCustomError("model", "{why}", {"why": str(error)}) from error
+
+
 class GeneratedSpec(JobSpec):
     """What the kinds that run a denoise loop say besides.
 
@@ -220,10 +227,7 @@ class GeneratedSpec(JobSpec):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        try:
-            check_model(self.model, self.kind, self.seconds, (self.width, self.height))
-        except ValueError as error:
-            raise PydanticCustomError("model", "{why}", {"why": str(error)}) from error
+        _check_model(self, self.model)
         caches = MODELS[self.model].caches if self.model != EMBEDDED else ()
         if self.step_cache not in ("off", *caches):
             why = f"the model {self.model} does not run with the step cache {self.step_cache}"
@@ -329,19 +333,27 @@ class VideoTo4D(JobSpec):
     """The buyer's footage, seen from a camera that moves; the prompt only names the job.
 
     start: second of the footage at which it begins. views: a second; frames between are
-    interpolated, and none where it equals fps.
+    interpolated, and none where it equals fps. model: what tells near from far.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"model"})
 
     kind: Literal["video_to_4d"] = "video_to_4d"
     video: Footage
     camera: CameraPath
     start: Annotated[float, _Real, Field(ge=0, le=14_000)] = 0.0
     views: Annotated[int, Field(ge=6, le=60, strict=True)] = 12
+    model: str = EMBEDDED
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:
         if self.fps % self.views or self.fps // self.views > 5:
             raise ValueError(f"{self.views} views a second do not fit {self.fps} frames a second")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        _check_model(self, self.model)
         return self
 
 

@@ -51,7 +51,8 @@ def test_each_model_is_pinned_and_found_by_each_of_its_names() -> None:
         assert find(name) is find(model.repository) is find(model.pinned) is model
         assert set(model.weights_mb) == set(model.reference_s) == set(model.stages)
         assert model.width % model.stride == model.height % model.stride == 0
-        assert model.max_frames % model.frame_stride == 1
+        if "denoise" in model.stages:
+            assert model.max_frames % model.frame_stride == 1
     assert find("wan-t2v@main") is None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reelmesh.scheduler.auction import clear
+from reelmesh.scheduler.camera import parse_orbit
 from reelmesh.scheduler.clearing import LossReason
 from reelmesh.scheduler.cost import estimate, fits, least_budget, reserves
 from reelmesh.scheduler.ids import Wei, node_address
@@ -152,3 +153,57 @@ def test_subtasks_go_to_who_offers_the_model_and_the_others_are_told_why() -> No
     )
     assert nobody.unplaced[plan["denoise-0"].id] is LossReason.MODEL_NOT_OFFERED
     assert place(problem(plan.subtasks, offers)).makespan_s < 600
+
+
+FOOTAGE: dict[str, Any] = {
+    "kind": "video_to_4d",
+    "prompt": "around the table",
+    "video": {"sha256": "0" * 64, "size": 9, "kind": "footage"},
+    "camera": parse_orbit("-15:15", 4.0).model_dump(mode="json"),
+    "seed": 1,
+}
+DEPTH = "depth-anything-v2-small"
+
+
+def test_footage_may_name_what_tells_near_from_far() -> None:
+    plain = parse_spec(FOOTAGE)
+    assert b"model" not in plain.canonical()
+    assert all("model" not in task.params for task in make_plan(plain).subtasks)
+    named = parse_spec({**FOOTAGE, "model": DEPTH})
+    assert parse_spec(named.canonical()) == named
+    plan = make_plan(named)
+    assert parse_plan(plan.model_dump_json()) == plan
+    assert {task.offering for task in plan.subtasks if task.model} == {f"depth@{DEPTH}"}
+    assert {task.params["total"] for task in plan.subtasks if task.stage == "depth"} == {48}
+    assert least_budget(plan) > 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "why"),
+    [
+        (FOOTAGE, "wan-t2v", "does not make video to 4d"),
+        (FOOTAGE, "midas", "no model is named"),
+        (WAN, DEPTH, "does not make text to video"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(spec: dict[str, Any], model: str, why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why) as caught:
+        parse_spec({**spec, "model": model})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "wan-t2v", "total": 8},
+        {"model": DEPTH},
+        {"model": DEPTH, "total": 7},
+        {"total": 8},
+    ],
+)
+def test_depth_params_that_fit_no_backend_are_refused(change: dict[str, Any]) -> None:
+    good = {"start": 0, "stop": 8, "width": 512, "height": 320}
+    assert parse_params("depth", good).model_dump() == good
+    parse_params("depth", {**good, "model": DEPTH, "total": 8})
+    with pytest.raises(InvalidParams):
+        parse_params("depth", {**good, **change})

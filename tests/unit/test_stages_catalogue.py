@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from reelmesh.node.models.shelf import Installed
 from reelmesh.node.stages import STAGES, StageFailed, load_stage
 from reelmesh.node.stages.production import ProductionStage
 from reelmesh.node.worker.samples import _SAMPLES
+from reelmesh.scheduler.models import MODELS
 from reelmesh.scheduler.stages import CATALOGUE
 
 
@@ -24,10 +27,12 @@ def test_same_name_and_version(name: str) -> None:
 
 
 def test_every_stage_can_be_measured() -> None:
-    embedded = {name for name, entry in CATALOGUE.items() if not entry.models}
-    assert set(_SAMPLES) == embedded
-    for name in set(CATALOGUE) - embedded:
-        assert isinstance(load_stage(name), ProductionStage)
+    assert set(_SAMPLES) == {name for name, entry in CATALOGUE.items() if entry.embedded}
+    for name, entry in CATALOGUE.items():
+        for model in entry.models:
+            stage = load_stage(name, Installed(MODELS[model], Path(model)))
+            assert isinstance(stage, ProductionStage)
+            assert (stage.name, stage.version) == (name, entry.version)
 
 
 def test_unknown_stage_is_refused() -> None:

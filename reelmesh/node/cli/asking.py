@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from reelmesh.scheduler.spec import JobSpec
 
 _SIZE = "512x512"
+_BUILT_IN = (None, "embedded")
+_FILLED_NOTE = (
+    "what your video never showed is made up, with the built-in filler and not by the model: stay "
+    "within 15° for the best result"
+)
 _DEPTH_NOTE = (
     "depth is estimated by a small built-in network: things may stand nearer or farther than they "
     "do, and what your video never showed is made up; stay within 15° for the best result"
@@ -91,7 +96,7 @@ def _given(options: JobOptions) -> _Given:
     if options.video is not None:
         raise InvalidOption("--video is given, and nothing to do with it", EDIT_HINT)
     # What the built-in model knows says nothing of another's.
-    built_in = options.model in (None, "embedded")
+    built_in = options.model in _BUILT_IN
     drawn = drawn_words(options.prompt, audio=bool(options.audio))
     if options.image is None:
         return _Given(notes=tuple(warnings(drawn, picture=False)) if built_in else ())
@@ -144,7 +149,7 @@ def _footage_given(options: JobOptions, video: Path) -> _Given:
         fields=fields,
         files={"video": video.absolute()},
         size=options.size or size_like(facts.width, facts.height),
-        notes=(*facts.notes, _DEPTH_NOTE),
+        notes=(*facts.notes, _DEPTH_NOTE if options.model in _BUILT_IN else _FILLED_NOTE),
         prompt="a video from a moving camera",
     )
 

@@ -109,7 +109,8 @@ def show(
         return
     print(f"{model.name}: {model.summary}\n  licence    {model.licence}")
     print(f"  from       {model.repository}\n  revision   {model.revision}")
-    print(f"  native     {model.width}x{model.height}, {model.fps} frames a second, {model.dtype}")
+    rate = f", {model.fps} frames a second" if "denoise" in model.stages else ""
+    print(f"  native     {model.width}x{model.height}{rate}, {model.dtype}")
     rows = [[stage, f"{mb} MB"] for stage, mb in model.weights_mb.items()]
     table("Weights by stage, as published", ["stage", ">on the device"], rows)
     if found is None:

@@ -114,7 +114,8 @@ class JobOptions:
     model: Annotated[
         str | None,
         typer.Option(
-            help="A production model, which providers with a GPU offer: see model list.",
+            help="A production model, which providers with a GPU offer: see model list. With "
+            "--orbit or --camera: the one that tells near from far.",
             show_default="the built-in one",
         ),
     ] = None

@@ -59,14 +59,14 @@ class Machine:
             log.info("rate", stage=rate.stage, seconds_per_unit=round(rate.seconds_per_unit, 5))
 
     def _offerings(self, wanted: Sequence[str]) -> list[str]:
-        """The stages, those that need a production model once for each that is here."""
+        """The stages as they are built in, and once for each production model that is here."""
         here = [found.model for found in Shelf(self._config.models_folder).installed()]
         found: list[str] = []
         for name in wanted:
-            models = [model.name for model in here if name in model.stages]
-            embedded = not CATALOGUE[split_offering(name)[0]].models
-            found += [name] if embedded or "@" in name else [offering(name, m) for m in models]
-        return found
+            if "@" in name or CATALOGUE[name].embedded:
+                found.append(name)
+            found += [offering(name, model.name) for model in here if name in model.stages]
+        return list(dict.fromkeys(found))
 
     def rates(self) -> dict[str, StageRate]:
         """What is offered, by offering."""

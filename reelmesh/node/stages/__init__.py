@@ -66,6 +66,7 @@ OF_FAMILY: dict[tuple[str, str], tuple[str, str]] = {
     ("encode_prompt", "ltx2"): ("ltx2.encode_prompt", "EncodePrompt"),
     ("denoise", "ltx2"): ("ltx2.denoise", "Denoise"),
     ("decode_latent", "ltx2"): ("ltx2.decode_latent", "DecodeLatent"),
+    ("depth", "depth_anything"): ("depth_anything", "DepthAnything"),
 }
 
 
@@ -73,7 +74,7 @@ def load_stage(name: str, model: Installed | None = None) -> Stage:
     """A new instance of a stage; its model is not loaded yet.
 
     Args:
-        model: for a stage that runs with a production model.
+        model: the production model that runs it; None for its embedded backend.
 
     Raises:
         StageFailed: "unknown_stage", or "not_installed" where a library is missing.

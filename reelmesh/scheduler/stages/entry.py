@@ -55,7 +55,8 @@ class StageEntry(Generic[P]):
         load_s: seconds to load the model on a usual disk, where it is not resident.
         inputs_of: the exact inputs for given parameters, where they vary.
         models: production models that it runs with, one named by the parameter `model`; empty for
-            a stage with its embedded backend alone.
+            a stage with its embedded backend alone. A stage that has both names no model in the
+            parameters of its embedded backend.
     """
 
     name: str
@@ -73,6 +74,11 @@ class StageEntry(Generic[P]):
     optional_inputs: Mapping[str, str] = field(default_factory=dict)
     inputs_of: Callable[[P], Mapping[str, str]] | None = None
     models: tuple[str, ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it runs without a production model."""
+        return self.model is not None or not self.models
 
     @property
     def has_weights(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from reelmesh.scheduler.models import EMBEDDED
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import VideoTo4D
 from reelmesh.scheduler.stages.entry import MIB
@@ -54,8 +55,11 @@ def plan(spec: VideoTo4D) -> Plan:
         "fit": "cover",
     }
     footage = build_subtask("decode_video", "decode_video", decode, {}, {"video": spec.video})
+    model = {} if spec.model == EMBEDDED else {"model": spec.model, "total": timing.views}
     depths = [
-        build_subtask(f"depth-{i}", "depth", {"start": a, "stop": b, **size}, {"frames": footage})
+        build_subtask(
+            f"depth-{i}", "depth", {"start": a, "stop": b, **size, **model}, {"frames": footage}
+        )
         for i, (a, b) in enumerate(pairwise(cuts(timing.views, DEPTH_RUN)))
     ]
     steady = build_subtask(
