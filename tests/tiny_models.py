@@ -114,18 +114,22 @@ def make_ltx2(root: Path) -> Path:
     (root / "scheduler").mkdir()
     (root / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     _make_distilled(root / "ltx-2-19b-distilled-lora-384.safetensors")
-    AutoencoderKLLTX2Video(
+    video = AutoencoderKLLTX2Video(
         block_out_channels=(4, 4, 4, 4),
         decoder_block_out_channels=(8, 16, 32),
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
-    ).save_pretrained(root / "vae")
-    LTX2LatentUpsamplerModel(mid_channels=32, num_blocks_per_stage=1).save_pretrained(
-        root / "latent_upsampler"
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
     )
     # Its latents' statistics are as many as its base channels: 8 channels of 16 bins.
-    AutoencoderKLLTX2Audio(base_channels=128, ch_mult=(1, 1, 1), num_res_blocks=1).save_pretrained(
-        root / "audio_vae"
+    audio = AutoencoderKLLTX2Audio(base_channels=128, ch_mult=(1, 1, 1), num_res_blocks=1)
+    for coder, name in ((video, "vae"), (audio, "audio_vae")):
+        coder.latents_mean.normal_()
+        coder.latents_std.uniform_(0.5, 2.0)
+        coder.save_pretrained(root / name)
+    LTX2LatentUpsamplerModel(mid_channels=32, num_blocks_per_stage=1).save_pretrained(
+        root / "latent_upsampler"
     )
     LTX2Vocoder(
         hidden_channels=32, resnet_kernel_sizes=[3], resnet_dilations=[[1]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -45,16 +46,20 @@ CUDA = pytest.param(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the model, imported as a person would; its stale copy is left out."""
+    """A home with the model, imported as a person would: whole, or not at all."""
     root = tmp_path_factory.mktemp("ltx2")
     folder = make_ltx2(root / "given")
+    distilled = folder / "ltx-2-19b-distilled-lora-384.safetensors"
+    aside = distilled.rename(root / "aside")
+    pull = ["model", "pull", "ltx-2", "--from", str(folder), "--home", str(root)]
+    assert outcome(pull) != 0
+    aside.rename(distilled)
     stale = "diffusion_pytorch_model-00001-of-00001.safetensors"
     save_file({"a": torch.zeros(1)}, folder / "text_encoder" / stale)
-    done = outcome(["model", "pull", "ltx-2", "--from", str(folder), "--home", str(root)])
-    assert done == 0
+    assert outcome(pull) == 0
     files = {one.path for one in Shelf(root / "models").get("ltx-2").manifest.files}
     assert f"text_encoder/{stale}" not in files
-    assert "ltx-2-19b-distilled-lora-384.safetensors" in files
+    assert distilled.name in files
     return root
 
 
@@ -163,6 +168,86 @@ def test_refinement_runs_with_what_the_makers_distilled(runs: Runs) -> None:
     wanted = plain[0].attn1.to_q.weight.float().cpu() + up @ down
     found = taught[0].attn1.to_q.weight.float().cpu()
     torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
+
+
+def test_it_is_what_the_makers_pipeline_gives(home: Path, tmp_path: Path) -> None:
+    """In float32, from the same noise: latents after each part, pictures and waves."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, LTX2Pipeline
+    from diffusers.pipelines.ltx2 import LTX2LatentUpsamplePipeline
+    from diffusers.pipelines.ltx2.utils import STAGE_2_DISTILLED_SIGMA_VALUES as SIGMAS
+
+    from reelmesh.node.stages.ltx2.network import noise
+
+    runs = Runs(home, tmp_path, torch.device("cpu"))
+    stages = {name: runs.stage(name) for name in MODELS["ltx-2"].stages}
+    first, refiner = stages["denoise"], stages["refine_latent"]
+    pipe = LTX2Pipeline(
+        scheduler=first._solver(),
+        vae=stages["decode_latent"]._decoder,
+        audio_vae=stages["decode_audio"]._decoder,
+        text_encoder=stages["encode_prompt"]._encoder,
+        tokenizer=stages["encode_prompt"]._tokenizer,
+        connectors=stages["encode_prompt"]._connectors,
+        transformer=first._network,
+        vocoder=stages["decode_audio"]._vocoder,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    asked = {"prompt": "a red fox runs", "negative_prompt": "grey", "num_frames": 17}
+    # What the pipeline does of itself is for the model's later versions.
+    plain = dict.fromkeys(("stg_scale", "audio_stg_scale"), 0.0)
+    plain |= dict.fromkeys(("modality_scale", "audio_modality_scale"), 1.0)
+    plain |= dict.fromkeys(("guidance_rescale", "audio_guidance_rescale"), 0.0)
+    asked |= {**plain, "use_cross_timestep": False}
+    coder = stages["decode_audio"]._decoder
+
+    def said(video: Any, audio: Any) -> dict[str, Any]:
+        # Given as tokens the pipeline takes the video as it is, and scales the sound.
+        scaled = audio * coder.latents_std + coder.latents_mean
+        return {"latents": video.flatten(2).transpose(1, 2), "audio_latents": scaled}
+
+    def sound(audio: Any) -> Any:
+        scaled = audio * coder.latents_std + coder.latents_mean
+        return scaled.unflatten(2, (8, 16)).transpose(1, 2)
+
+    begun = noise(parse_params("denoise", {**LOOP, "start": 0, "stop": 4}))
+    small = {"width": 64, "height": 64, "num_inference_steps": 4}
+    small |= {"guidance_scale": 4.0, "audio_guidance_scale": 4.0}
+    video, audio = pipe(**asked, **small, **said(*begun), output_type="latent", return_dict=False)
+    features = runs.features()
+    path, _ = runs("denoise", {**LOOP, "start": 0, "stop": 4}, features)
+    ours = load_file(path)
+    scale = stages["upsample_latent"]._scale
+    torch.testing.assert_close(scale.to_autoencoder(ours["video"]), video, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(sound(ours["audio"]), audio, rtol=1e-3, atol=1e-4)
+
+    double = LTX2LatentUpsamplePipeline(pipe.vae, stages["upsample_latent"]._upsampler)
+    double.set_progress_bar_config(disable=True)
+    large = double(latents=video, output_type="latent", return_dict=False)[0]
+    path, _ = runs("upsample_latent", CLIP, {"latent": path})
+    ours = load_file(path)
+    torch.testing.assert_close(scale.to_autoencoder(ours["video"]), large, rtol=1e-3, atol=1e-4)
+
+    params = parse_params("refine_latent", {**LARGE, "seed": 7})
+    mixed = [
+        SIGMAS[0] * new + (1 - SIGMAS[0]) * old
+        for new, old in zip(noise(params), (ours["video"], ours["audio"]), strict=True)
+    ]
+    pipe.transformer = refiner._network
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
+        pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None
+    )
+    whole = {"width": 128, "height": 128, "num_inference_steps": 3}
+    whole |= {"guidance_scale": 1.0, "audio_guidance_scale": 1.0}
+    pictures, waves = pipe(
+        **asked, **whole, **said(*mixed), sigmas=SIGMAS, output_type="np", return_dict=False
+    )
+    path, _ = runs("refine_latent", {**LARGE, "seed": 7}, {**features, "latent": path})
+    frames, _ = runs("decode_latent", LARGE, {"latent": path})
+    with av.open(str(frames)) as media:
+        shown = np.stack([one.to_ndarray(format="rgb24") for one in media.decode(video=0)])
+    assert np.abs(shown - pictures[0] * 255).max() < 1.5
+    mine = stages["decode_audio"]._waves(load_file(path)["audio"])
+    torch.testing.assert_close(mine, waves[0], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("what", ["shape", "nan", "names", "text"])

@@ -142,3 +142,19 @@ def test_a_file_that_is_not_what_the_hub_states_is_refused(server: Hub, tmp_path
         server.files["vae/model.safetensors"]
     ).hexdigest()
     assert hub.pull(shelf, MODEL).size > 0
+
+
+def test_single_files_are_asked_for_by_name_and_unwanted_ones_left() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    model = MODELS["ltx-2"]
+    lora = "ltx-2-19b-distilled-lora-384.safetensors"
+    wanted = ["text_encoder/model-00001-of-00011.safetensors", "transformer/config.json", lora]
+    others = [
+        "ltx-2-19b-dev.safetensors",
+        "text_encoder/diffusion_pytorch_model-00001-of-00011.safetensors",
+    ]
+    found = filter_repo_objects(
+        [*wanted, *others], allow_patterns=hub.patterns(model), ignore_patterns=list(model.skip)
+    )
+    assert list(found) == wanted

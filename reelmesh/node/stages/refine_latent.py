@@ -38,7 +38,10 @@ class RefineLatent(Denoiser):
         for key in downs:
             module = key.removesuffix(".lora_A.weight")
             weight = network.get_parameter(f"{module.removeprefix(_WHERE)}.weight")
-            down, up = found[key].float(), found[f"{module}.lora_B.weight"].float()
+            down, up = (
+                one.to(weight.device, torch.float32)
+                for one in (found[key], found[f"{module}.lora_B.weight"])
+            )
             scale = float(found.get(f"{module}.alpha", len(down))) / len(down)
             weight.data += (scale * up @ down).to(weight.dtype)
         return network

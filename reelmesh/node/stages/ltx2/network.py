@@ -84,7 +84,7 @@ class Denoiser(ProductionStage):
         network = LTX2VideoTransformer3DModel.from_pretrained(
             self.folder("transformer"), torch_dtype=self.dtype_on(device), **LOCAL
         )
-        self._network: Any = place(self._taught(network), device)
+        self._network: Any = self._taught(place(network, device))
         path = self.folder("scheduler") / "scheduler_config.json"
         self._schedule = {
             key: value
