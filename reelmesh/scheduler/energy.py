@@ -69,9 +69,10 @@ def energy(
     for subtask in plan.subtasks:
         offer = _cheapest(subtask, offers)
         if offer is None:
-            pace, power, known = reference[subtask.stage].seconds_per_unit, WATTS["cpu"], False
+            pace, known = reference[subtask.offering].seconds_per_unit, False
+            power = WATTS["cuda" if subtask.model else "cpu"]
         else:
-            pace = offer.stages[subtask.stage].seconds_per_unit
+            pace = offer.stages[subtask.offering].seconds_per_unit
             power, known = watts.get(offer.provider, (WATTS["cpu"], False))
         joules = power * pace * subtask.units
         total += joules
@@ -89,7 +90,7 @@ def reference_seconds(
     ends: dict[str, float] = {}
     whole = 0.0
     for subtask in plan.subtasks:
-        took = reference[subtask.stage].seconds_per_unit * subtask.units + OVERHEAD_S
+        took = reference[subtask.offering].seconds_per_unit * subtask.units + OVERHEAD_S
         whole += took
         ready = max((ends[ref.subtask] for ref in subtask.inputs), default=0.0)
         ends[subtask.id] = ready + took
@@ -104,4 +105,4 @@ def _cheapest(subtask: Subtask, offers: Sequence[ProviderOffer]) -> ProviderOffe
 
 
 def _ask(offer: ProviderOffer, subtask: Subtask) -> int:
-    return ask_wei(offer.stages[subtask.stage].price_per_unit, subtask.units)
+    return ask_wei(offer.stages[subtask.offering].price_per_unit, subtask.units)

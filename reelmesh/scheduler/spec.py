@@ -43,10 +43,8 @@ _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp", "Co", "Cn"})
 # Marks that make text read in another order than it is stored in.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-_SIZE_HINT = (
-    "take an even number from 128 to 3840, at most 3840x2160 in all; for what does not begin with "
-    "a prompt or a picture alone, a multiple of 64 from 256 to 1024"
-)
+_SIZE_HINT = "take an even number from 128 to 3840, at most 3840x2160 in all, as 512x512"
+_FOOTAGE_SIZE_HINT = "of a video of yours take multiples of 64 from 256 to 1024, as 512x320"
 _HINTS: Mapping[str, str] = {
     "prompt": "say in one line what the video shows, e.g. 'a small green square moving up over a "
     "black background'",
@@ -64,7 +62,7 @@ _HINTS: Mapping[str, str] = {
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "repair": "give --from and --to in seconds, from 0 to the video's length",
     "layer": "take preview or whole",
-    "model": "see what there is: reelmesh model list; or leave it out for the built-in model",
+    "model": "ask for what it makes (see reelmesh model list), or leave --model out",
     "step_cache": "leave it out, or take first_block with a Wan model",
     "video": "give a video file of at most 1 GiB",
     "start": "take the second of the video at which to begin",
@@ -318,7 +316,8 @@ class ExtendVideo(EditSpec):
     @model_validator(mode="after")
     def _begins(self) -> Self:
         if round(self.seconds * self.fps) - round(self.more * self.fps) < 3:
-            raise ValueError("Nothing of the video is left before what is added")
+            why = "nothing of the video is left before what is added"
+            raise PydanticCustomError("seconds", "{why}", {"why": why})
         return self
 
 
@@ -348,7 +347,8 @@ class VideoTo4D(JobSpec):
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:
         if self.fps % self.views or self.fps // self.views > 5:
-            raise ValueError(f"{self.views} views a second do not fit {self.fps} frames a second")
+            why = f"{self.views} views a second do not fit {self.fps} frames a second"
+            raise PydanticCustomError("views", "{why}", {"why": why})
         return self
 
     @model_validator(mode="after")
@@ -387,10 +387,11 @@ def parse_spec(source: str | bytes | Mapping[str, object]) -> JobSpec:
             source = read_object(source, MAX_SPEC_BYTES)
         except ValueError as error:
             raise InvalidSpec(f"The job's spec cannot be read: {error}") from error
+    kind = _class_of(source.get("kind", "text_to_video"))
     try:
-        return _class_of(source.get("kind", "text_to_video")).model_validate(dict(source))
+        return kind.model_validate(dict(source))
     except ValidationError as error:
-        raise _plain_error(error) from error
+        raise _plain_error(error, kind) from error
 
 
 def _class_of(kind: object) -> type[JobSpec]:
@@ -400,17 +401,19 @@ def _class_of(kind: object) -> type[JobSpec]:
     return found
 
 
-def _plain_error(error: ValidationError) -> InvalidSpec:
+def _plain_error(error: ValidationError, kind: type[JobSpec]) -> InvalidSpec:
     first = error.errors(include_url=False, include_context=False)[0]
     field = str(first["loc"][0])[:40] if first["loc"] else "spec"
-    if first["type"] in ("model", "step_cache"):
+    if first["type"] in _HINTS:
         return InvalidSpec(first["msg"], _HINTS[first["type"]])
     hint = _HINTS.get(field, "leave it out")
+    if field in ("width", "height") and issubclass(kind, EditSpec | VideoTo4D):
+        hint = _FOOTAGE_SIZE_HINT
     if first["type"] == "missing":
         return InvalidSpec(f"The spec has no {field}", hint)
     if first["type"] == "extra_forbidden":
         return InvalidSpec(f"The spec has an unknown field {field!r}", hint)
     message = first["msg"].removeprefix("Value error, ")
-    if field == "prompt" and first["type"] == "value_error":
+    if field in ("prompt", "spec") and first["type"] == "value_error":
         return InvalidSpec(message, hint)
     return InvalidSpec(f"{field} is not valid: {message[:1].lower()}{message[1:]}", hint)

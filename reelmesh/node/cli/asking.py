@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelmesh.node.cli.editing import EDIT_HINT, edit_fields, edit_notes, edit_of, edit_prompt
+from reelmesh.node.cli.editing import (
+    EDIT_HINT,
+    edit_fields,
+    edit_notes,
+    edit_of,
+    edit_prompt,
+    taken_from,
+)
 from reelmesh.node.cli.options import SPEC_FIELDS, JobOptions
 from reelmesh.node.cli.submitting import InvalidOption, parse_size
 
 if TYPE_CHECKING:
+    from reelmesh.node.cli.media import FootageFacts
     from reelmesh.scheduler.camera import CameraPath
     from reelmesh.scheduler.spec import JobSpec
 
@@ -22,6 +30,8 @@ _FILLED_NOTE = (
     "what your video never showed is made up, with the built-in filler and not by the model: stay "
     "within 15° for the best result"
 )
+_ROUNDING_S = 0.1
+"""How much a container's stated length may lack of what is asked for."""
 _DEPTH_NOTE = (
     "depth is estimated by a small built-in network: things may stand nearer or farther than they "
     "do, and what your video never showed is made up; stay within 15° for the best result"
@@ -85,9 +95,11 @@ def _given(options: JobOptions) -> _Given:
     from reelmesh.node.cli.media import picture_source, shape_for, warnings
     from reelmesh.node.cli.sounding import drawn_words
 
+    if options.image is not None and options.video is not None:
+        raise InvalidOption("a job begins with a picture or a video, not both", "leave one out")
     edit = edit_of(options)
-    if edit is not None:
-        return _edited(options, edit)
+    if edit is not None and options.video is not None:
+        return _edited(options, edit, options.video)
     if options.orbit is not None or options.camera is not None:
         if options.video is None:
             flag = "orbit" if options.camera is None else "camera"
@@ -109,16 +121,14 @@ def _given(options: JobOptions) -> _Given:
     )
 
 
-def _edited(options: JobOptions, edit: str) -> _Given:
+def _edited(options: JobOptions, edit: str, video: Path) -> _Given:
     from reelmesh.node.cli.media import footage_facts, footage_source, size_like
 
-    if options.video is None or options.image is not None:
-        raise InvalidOption(f"--{edit} works on a video and on no picture", "leave --image out")
-    source, facts = footage_source(options.video), footage_facts(options.video)
+    source, facts = footage_source(video), footage_facts(video)
     return _Given(
         kind=f"{edit}_video",
         fields={"video": source.model_dump(), **edit_fields(options, edit, facts)},
-        files={"video": options.video.absolute()},
+        files={"video": video.absolute()},
         size=options.size or size_like(facts.width, facts.height),
         notes=edit_notes(edit, facts),
         prompt=edit_prompt(options, edit),
@@ -128,14 +138,9 @@ def _edited(options: JobOptions, edit: str) -> _Given:
 def _footage_given(options: JobOptions, video: Path) -> _Given:
     from reelmesh.node.cli.media import footage_facts, footage_source, size_like
 
-    if options.image is not None:
-        raise InvalidOption("a job begins with a picture or a video, not both", "leave one out")
     source = footage_source(video)
     facts = footage_facts(video)
-    begin = options.start or 0.0
-    seconds = options.seconds
-    if seconds is None:
-        seconds = max(1.0, min(4.0, float(int((facts.seconds - begin) * 10) / 10)))
+    seconds = _seen_seconds(options, facts)
     fps = options.fps or 24
     views = options.views or (12 if fps % 12 == 0 else fps)
     fields = {
@@ -152,6 +157,21 @@ def _footage_given(options: JobOptions, video: Path) -> _Given:
         notes=(*facts.notes, _DEPTH_NOTE if options.model in _BUILT_IN else _FILLED_NOTE),
         prompt="a video from a moving camera",
     )
+
+
+def _seen_seconds(options: JobOptions, facts: FootageFacts) -> float:
+    """How much of the video is walked around in: what was asked for, or up to 4 s of what is left.
+
+    Raises InvalidOption where the video has less.
+    """
+    _, left = taken_from(options, facts)
+    seconds = min(4.0, int(left * 10) / 10) if options.seconds is None else options.seconds
+    if max(1.0, seconds) > left + _ROUNDING_S:
+        raise InvalidOption(
+            f"the video has only {left:.3g} s from there on",
+            "take an earlier --start or fewer --seconds; at least 1 s is needed",
+        )
+    return max(1.0, seconds)
 
 
 def _camera(options: JobOptions, seconds: float) -> CameraPath:

@@ -182,7 +182,7 @@ def _said(told: dict[str, Any]) -> list[tuple[str, str]]:
         source = until = f"cost model: nobody offers {', '.join(list(told['missing'])[:3])} now"
     else:
         source = "cost model; no live ads: reelmesh devnet up, or coordinator run"
-        until = f"cost model, enough machines; {time['on_one_thread_s']:g} s on one thread"
+        until = f"cost model, enough machines; {time['on_one_thread_s']:g} s one after another"
     lines = []
     if (depth := told["depth"]) is not None:
         why = f" ({', '.join(depth['because'])})" if depth["because"] else ""

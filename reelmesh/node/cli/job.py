@@ -275,7 +275,7 @@ def estimate(
     known = estimating.Known(
         offers=_live_offers(where, node),
         watts=estimating.measured_watts(where.provider),
-        yuan_per_eth=yuan_per_eth or estimating.YUAN_PER_ETH,
+        yuan_per_eth=estimating.YUAN_PER_ETH if yuan_per_eth is None else yuan_per_eth,
     )
     told = estimating.estimate_job(request.spec, known)
     if as_json:
