@@ -229,6 +229,11 @@ def make_depth(root: Path) -> Path:
                 weight.copy_(torch.randn_like(weight) / weight[0].numel() ** 0.5)
         network.head.conv3.weight.abs_()
     network.save_pretrained(root)
+    # As the published configuration has it, which an earlier transformers wrote.
+    written = json.loads((root / "config.json").read_text())
+    written |= {"backbone": None, "backbone_kwargs": None, "torch_dtype": "float32"}
+    written |= {"use_pretrained_backbone": False, "use_timm_backbone": False}
+    (root / "config.json").write_text(json.dumps(written))
     three = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     told = {"size": {"height": 56, "width": 56}, "keep_aspect_ratio": True, **three}
     (root / "preprocessor_config.json").write_text(json.dumps(told))

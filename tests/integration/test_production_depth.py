@@ -30,6 +30,7 @@ from reelmesh.node.stages.fourd.depth_video import read_depth  # noqa: E402
 from reelmesh.node.stages.frames import write_frames  # noqa: E402
 from reelmesh.node.stages.local import run_plan_locally  # noqa: E402
 from reelmesh.node.worker import RunRequest  # noqa: E402
+from reelmesh.scheduler.models import MODELS  # noqa: E402
 from reelmesh.scheduler.plan import Plan  # noqa: E402
 from reelmesh.scheduler.stages import parse_params  # noqa: E402
 from reelmesh.scheduler.stages.depth import anchors  # noqa: E402
@@ -165,6 +166,18 @@ async def test_a_provider_offers_both_backends_and_its_worker_runs_each(
     assert not np.array_equal(*planes)
 
 
+def test_weights_that_are_not_whole_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    given = make_depth(tmp_path / "given")
+    weights = load_file(given / "model.safetensors")
+    del weights["head.conv3.weight"]
+    save_file(weights, given / "model.safetensors", {"format": "pt"})
+    found = Shelf(tmp_path / "models").keep(MODELS[NAME], given, "folder", move=False)
+    with pytest.raises(StageFailed, match=r"its weights lack head\.conv3\.weight"):
+        load_stage("depth", found).load(torch.device("cpu"))
+
+
 @pytest.mark.parametrize("told", [{"size": {"height": 99_999}}, {"image_mean": "x"}, {}])
 def test_a_configuration_that_is_none_of_its_kind_is_refused(
     tmp_path: Path, told: dict[str, Any]
@@ -172,8 +185,6 @@ def test_a_configuration_that_is_none_of_its_kind_is_refused(
     given = make_depth(tmp_path / "given")
     path = given / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **told} if told else {}))
-    from reelmesh.scheduler.models import MODELS
-
     found = Shelf(tmp_path / "models").keep(MODELS[NAME], given, "folder", move=False)
     with pytest.raises(StageFailed, match="cannot be loaded") as caught:
         load_stage("depth", found).load(torch.device("cpu"))

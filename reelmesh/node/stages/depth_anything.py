@@ -41,9 +41,14 @@ class DepthAnything(ProductionStage):
 
     def _load(self, device: torch.device) -> None:
         folder = self.folder(".")
-        network = DepthAnythingForDepthEstimation.from_pretrained(
-            folder, dtype=self.dtype_on(device), **LOCAL
+        loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
+            folder, dtype=self.dtype_on(device), output_loading_info=True, **LOCAL
         )
+        network, told = loaded
+        # What the files lack would be left random, without a word.
+        lacking = [*told["missing_keys"], *told["mismatched_keys"]]
+        if lacking:
+            raise ValueError(f"its weights lack {lacking[0]}")
         self._network: Any = place(network, device)
         path = folder / "preprocessor_config.json"
         config = read_json(path, Path(path.name))
