@@ -38,7 +38,7 @@ def read_layers(path: Path) -> bytes:
             file.seek(at)
             kind, head, size = _box(file, end - at)
             if kind == b"uuid" and file.read(16) == _MARK:
-                if size - head - 16 > MAX_LAYERS_BYTES:
+                if not 0 <= size - head - 16 <= MAX_LAYERS_BYTES:
                     break
                 return file.read(size - head - 16)
             at += size

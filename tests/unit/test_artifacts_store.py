@@ -205,6 +205,20 @@ async def test_large_pieces_are_kept_in_order(store: ArtifactStore) -> None:
     assert b"".join([piece async for piece in store.read(writer.artifact_id)]) == b"".join(pieces)
 
 
+async def test_a_small_piece_never_overtakes_large_ones(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = [bytes([n]) * (1 << 20) for n in range(5)]
+    writer = store.writer(expected=hashlib.sha256(b"".join([*pieces, b"x"])).hexdigest())
+    with monkeypatch.context() as patch:
+        # A thread that came to its end just before the first piece was there to be seen.
+        patch.setattr(writer, "_drain", lambda _file: None)
+        for piece in pieces:
+            await writer.write(piece)
+    await writer.write(b"x")
+    assert (await store.path(await writer.commit())).stat().st_size == (5 << 20) + 1
+
+
 async def test_what_fails_beside_is_raised_and_nothing_is_kept(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,18 @@ def test_ads_come_through_the_socket_as_they_were() -> None:
     assert live.offer.provider == PROVIDER
     assert set(live.offer.stages) == set(CATALOGUE)
     assert live.offer.stages["upscale"].price_per_unit == 1000
+    large = ad()
+    for number, model in enumerate(("wan-t2v", "wan-t2v-14b"), start=1):
+        large.rates.add(
+            stage="denoise",
+            stage_version=1,
+            model=model,
+            seconds_per_unit=number,
+            price_per_unit="9",
+        )
+    (live,) = offers(large)
+    assert live.offer.stages["denoise@wan-t2v"].seconds_per_unit == 1
+    assert live.offer.stages["denoise@wan-t2v-14b"].seconds_per_unit == 2
     assert offers(ad(accepting=False)) == []
     assert offers(ad(slots=65)) == []
     nonsense = ad()

@@ -125,6 +125,29 @@ def test_a_plan_that_contradicts_itself_is_refused(
         parse_plan(_changed(demo, index, **fields))
 
 
+def _of_an_earlier_release() -> dict[str, Any]:
+    """A plan in which `anchor` is as it was in its first version."""
+    image = {"sha256": "ab" * 32, "size": 1000, "kind": "picture"}
+    made = make_plan(parse_spec({"kind": "image_to_video", "prompt": "it moves", "image": image}))
+    value: dict[str, Any] = json.loads(canonical(made))
+    for subtask in value["subtasks"]:
+        if subtask["stage"] == "anchor":
+            inputs = [ref for ref in subtask["inputs"] if ref["name"] in ("clip-0", "picture")]
+            subtask["inputs"] = [{**inputs[0], "name": "frames"}, inputs[1]]
+            params = {"width": 512, "height": 512}
+            subtask |= {"stage_version": 1, "params": params, "units": 16.0, "bytes_in": 5}
+    return value
+
+
+def test_a_plan_of_an_earlier_release_can_be_read_as_it_was() -> None:
+    earlier = _of_an_earlier_release()
+    assert json.loads(canonical(parse_plan(earlier))) == earlier
+    wrong = next(task for task in earlier["subtasks"] if task["stage"] == "anchor")
+    wrong["inputs"][0]["subtask"] = "assemble"
+    with pytest.raises(InvalidPlan, match="before"):
+        parse_plan(earlier)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec_hash":"00","subtasks":[]}', b"\xff"])
 def test_a_plan_that_is_none_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidPlan):

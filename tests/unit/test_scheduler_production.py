@@ -66,6 +66,7 @@ def test_a_plan_names_the_model_where_it_is_needed_and_nowhere_else() -> None:
     assert plan["denoise-0"].params["cache"] == "first_block"
     assert plan["denoise-0"].params["frames"] == 65
     assert sum(t.params["frames"] for t in plan.subtasks if t.stage == "encode_video") == 96  # type: ignore[misc]
+    assert make_plan(parse_spec({**WAN, "width": 832, "height": 480})).final().id == "assemble"
     off = make_plan(parse_spec({**WAN, "seconds": 4}))
     assert "cache" not in off["denoise-0"].params
 

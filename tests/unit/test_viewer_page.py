@@ -70,6 +70,7 @@ def test_layers_are_found_again_behind_any_boxes(tmp_path: Path) -> None:
         b"\0\0\0\x01uuid" + b"\xff" * 40,
         box_header(1 << 40) + b"x",
         b"\0\0\0\x00mdat" * 9000,
+        b"\0\0\0\x08uuid" + box_header(0)[16:] + bytes(99),  # too short for its own mark
     ],
 )
 def test_a_file_without_layers_is_refused_plainly(tmp_path: Path, data: bytes) -> None:

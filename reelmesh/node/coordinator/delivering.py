@@ -11,13 +11,12 @@ import structlog
 
 from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.driver import JobDriver
-from reelmesh.node.coordinator.records import JobRecord
 from reelmesh.node.layered import NoLayers
 from reelmesh.node.receipt.build import build_receipt
 from reelmesh.node.viewer import write_page
 from reelmesh.scheduler.job.events import ResultDelivered, ResultRejected
 from reelmesh.scheduler.job.state import JobState
-from reelmesh.scheduler.spec import VideoTo4D
+from reelmesh.scheduler.spec import JobSpec, VideoTo4D
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -67,17 +66,20 @@ async def _write_video(job: JobDriver) -> None:
         raise NoResult("the job has no video")
     (output,) = done.outputs.values()
     source = await job.services.store.path(output.sha256)
-    await asyncio.to_thread(copy_whole, source, job.record.video_path)
-    if isinstance(job.record.spec, VideoTo4D):
-        await asyncio.to_thread(_write_viewer, job.record, job.record.spec)
+    await asyncio.to_thread(write_result, job.record.spec, source, job.record.video_path)
 
 
-def _write_viewer(record: JobRecord, spec: VideoTo4D) -> None:
-    """The page beside the video. A provider that left its layers out spoils the page alone."""
-    try:
-        write_page(record.video_path, record.page_path, spec.camera, spec.seconds, spec.prompt)
-    except NoLayers as error:
-        log.warning("viewer_not_written", job=record.job_id[:10], why=error.message)
+def write_result(spec: JobSpec, source: Path, video: Path) -> None:
+    """The video, and the page beside it of a job that has one. Raises OSError.
+
+    A provider that left its layers out spoils the page alone.
+    """
+    _copy_whole(source, video)
+    if isinstance(spec, VideoTo4D):
+        try:
+            write_page(video, video.with_suffix(".html"), spec.camera, spec.seconds, spec.prompt)
+        except NoLayers as error:
+            log.warning("viewer_not_written", video=video.name, why=error.message)
 
 
 async def _write_receipt(job: JobDriver, state: JobState) -> None:
@@ -85,7 +87,7 @@ async def _write_receipt(job: JobDriver, state: JobState) -> None:
     await asyncio.to_thread(_write, data, job.record.receipt_path)
 
 
-def copy_whole(source: Path, target: Path) -> None:
+def _copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that the target is there whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.part")

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from reelmesh.errors import ChainError, UserError
-from reelmesh.node.coordinator.delivering import copy_whole
+from reelmesh.node.coordinator.delivering import write_result
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
@@ -218,7 +218,7 @@ class Jobs:
         await check_out_dir(request.out_dir)
         try:
             source = await self._services.store.path(made.output.sha256)
-            await asyncio.to_thread(copy_whole, source, target)
+            await asyncio.to_thread(write_result, request.spec, source, target)
         except OSError as error:
             raise BadRequest(f"{target} cannot be written: {error.strerror}") from error
         log.info("video_given_again", job=made.job_id[:10])

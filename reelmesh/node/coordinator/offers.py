@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from reelmesh.node.p2p.books import AdBook
 from reelmesh.proto import market_pb2
+from reelmesh.scheduler.models import offering
 from reelmesh.scheduler.offers import ProviderOffer, StageOffer
 from reelmesh.scheduler.stages import CATALOGUE
 
@@ -37,7 +38,7 @@ def live_offers(ads: AdBook) -> list[dict[str, Any]]:
 def _offer(provider: str, ad: market_pb2.CapacityAd) -> LiveOffer | None:
     try:
         stages = {
-            rate.stage: StageOffer.model_validate(
+            offering(rate.stage, rate.model): StageOffer.model_validate(
                 {
                     "price_per_unit": int(rate.price_per_unit),
                     "seconds_per_unit": rate.seconds_per_unit,

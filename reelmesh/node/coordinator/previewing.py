@@ -29,6 +29,8 @@ async def show_preview(job: JobDriver, name: SubtaskId) -> None:
         return
     (output,) = done.outputs.values()
     target = record.preview_path
+    if target.with_name(f"{target.stem}.receipt.json").exists():
+        return  # a job for this very preview was delivered there, and paid for
     staging = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,7 @@ class JobRecord(BaseModel):
         out_dir, name: The video is written to `<out_dir>/<name>.mp4`.
         from_block: A block before the job's posting, where looking for its events starts.
         plan: What had to be done: the template's plan without what was reused.
+        release: Which release planned it, see `reusing.this_release`; "" before this was noted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,6 +99,7 @@ class JobRecord(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     from_block: int = Field(ge=0)
     reused: tuple[Reused, ...] = ()
+    release: str = ""
 
     @property
     def job_bytes(self) -> bytes:
@@ -118,11 +120,6 @@ class JobRecord(BaseModel):
     def preview_path(self) -> Path:
         """Where the preview goes."""
         return self.out_dir / f"{self.name}.preview.mp4"
-
-    @property
-    def page_path(self) -> Path:
-        """Where the viewer page goes, of a job that has one."""
-        return self.out_dir / f"{self.name}.html"
 
     @property
     def receipt_path(self) -> Path:

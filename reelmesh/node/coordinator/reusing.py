@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import reelmesh
 from reelmesh.contracts import eip712
 from reelmesh.contracts.eip712 import BadMessage, BadSignature, Domain
-from reelmesh.errors import ReelmeshError, StorageError
+from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.attested import attested
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.inputs import input_artifacts
@@ -46,7 +46,7 @@ class Cut:
 def space_of(services: Services) -> str:
     """Whose results these are, on which market, and made by which release's models."""
     domain = services.domain
-    return f"{domain.chain_id}/{domain.market}/{services.key.address}/{_release()}"
+    return f"{domain.chain_id}/{domain.market}/{services.key.address}/{this_release()}"
 
 
 async def cut(services: Services, plan: Plan) -> Cut:
@@ -76,9 +76,11 @@ async def remember(job: JobDriver, name: SubtaskId, running: Mapping[bytes, JobD
     done = job.state.subtasks[name].done
     if done is None or len(done.outputs) != 1 or not services.config.reuse_bytes:
         return
+    if record.release != this_release():
+        return  # planned, and perhaps half made, by another: the template may mean other work now
     key = _keys_of(record.spec).get(name)
     if key is None:
-        return  # a job of an earlier release, whose template had other subtasks
+        return  # the template was changed since, without a new release
     kept = Reused(
         subtask=name,
         key=ArtifactId(key),
@@ -186,14 +188,11 @@ def _in_use(running: Mapping[bytes, JobDriver]) -> set[str]:
 
 @lru_cache(maxsize=16)
 def _keys_of(spec: JobSpec) -> Mapping[SubtaskId, str]:
-    try:
-        return work_keys(make_plan(spec))
-    except ReelmeshError:
-        return {}
+    return work_keys(make_plan(spec))
 
 
 @lru_cache(maxsize=1)
-def _release() -> str:
+def this_release() -> str:
     """What makes the same work come out the same: this release, with the models that it ships."""
     told = hashlib.sha256(reelmesh.__version__.encode())
     for card in sorted((Path(reelmesh.__file__).parent / "node/stages").rglob("weights/*.json")):

@@ -15,6 +15,7 @@ from reelmesh.errors import UserError
 from reelmesh.node.config import CoordinatorConfig
 from reelmesh.node.coordinator.escrow import missing_credit
 from reelmesh.node.coordinator.records import JobRecord, Reused, TermsRecord
+from reelmesh.node.coordinator.reusing import this_release
 from reelmesh.node.coordinator.services import Services
 from reelmesh.scheduler.cost import REFERENCE, BudgetTooLow, ReferenceRate, least_budget, reserves
 from reelmesh.scheduler.ids import MAX_WEI, JobId, SubtaskId, Wei, ether
@@ -184,6 +185,7 @@ async def make_record(
         out_dir=request.out_dir,
         name=request.name,
         from_block=await _block_now(services),
+        release=this_release(),
     )
 
 

@@ -71,7 +71,7 @@ def _one(
     name = f"work.{one.subtask[:50]}"
     subtask = plan[SubtaskId(one.subtask)]
     signed = one.attestation
-    stage = entry(subtask.stage, subtask.stage_version)
+    stage = entry(subtask.stage)
     yield holds(
         f"{name}.award", one.provider in leaves, "done by one that had an award", "no award"
     )

@@ -73,7 +73,7 @@ class ArtifactWriter:
             self._check_whole()
             file = self._open()
             await self._sync_now_and_then(file)
-            if len(data) < _INLINE_BYTES and self._writing is None:
+            if len(data) < _INLINE_BYTES and self._writing is None and not self._waiting:
                 self._put(file, data)
             else:
                 await self._hand_over(file, data)

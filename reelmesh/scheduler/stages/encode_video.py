@@ -16,8 +16,8 @@ class EncodeVideoParams(StageParams):
     fps: Annotated[int, Field(ge=1, le=60)]
     crf: Annotated[int, Field(ge=0, le=51)]
     frames: Annotated[int, Field(ge=1, le=MAX_CHUNK)]
-    width: Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
-    height: Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
+    width: Annotated[int, Field(ge=64, le=1024, multiple_of=2)]
+    height: Annotated[int, Field(ge=64, le=1024, multiple_of=2)]
 
 
 def _pixels(params: EncodeVideoParams) -> int:
