@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reelmesh.node.cli import layered
+from reelmesh.node.cli.control import Order
 from reelmesh.node.cli.layered import share
 from reelmesh.scheduler.cost import least_budget
 from reelmesh.scheduler.reuse import prune, work_keys
@@ -65,3 +68,33 @@ def test_a_layers_share_of_a_budget_is_enough_to_be_put_to_the_market(
     found = share(budget, {"least": str(least)}, str(least + more))
     assert found >= 2 * least
     assert found <= max(budget, 2 * least)
+
+
+async def test_a_preview_never_costs_more_than_the_whole_was_to_cost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Node:
+        def __init__(self, _socket: Path) -> None: ...
+        async def __aenter__(self) -> Node:
+            return self
+
+        async def __aexit__(self, *_: object) -> None: ...
+        async def quote(self, spec_json: str, _reuse: str) -> dict[str, str]:
+            least = "80" if "preview" in spec_json else "100"
+            return {"least": least, "least_whole": "100"}
+
+    monkeypatch.setattr(layered, "ControlClient", Node)
+    order = Order(SPECS[0].canonical().decode(), 110, 600, tmp_path, "one")
+    first = await layered.preview_order(tmp_path, order)
+    assert (first.budget, first.name) == (110, "one.preview")
+
+
+def test_going_on_from_a_preview_that_was_given_again_makes_what_is_asked_now(
+    tmp_path: Path,
+) -> None:
+    shown = {"job_id": "0x1", "spec": {"fps": 24, "layer": "preview"}, "budget": "9"}
+    shown |= {"out_dir": "/old", "name": "old.preview"}
+    now = Order('{"fps": 60, "layer": "preview"}', 5, 600, tmp_path, "new.preview")
+    asked = layered.as_asked(shown, now)
+    assert (asked["spec"]["fps"], asked["name"], asked["budget"]) == (60, "new.preview", "9")
+    assert asked["out_dir"] == str(tmp_path)

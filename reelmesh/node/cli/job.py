@@ -78,7 +78,7 @@ def submit(
         order = asyncio.run(layered.preview_order(socket, order))
     job_id = _post(socket, order, where, detach=detach, as_json=as_json)
     if preview and not detach:
-        _offer_the_rest(socket, job_id, where, limit, as_json=as_json)
+        _offer_the_rest(socket, job_id, order, where, as_json=as_json)
 
 
 @app.command("continue")
@@ -162,16 +162,21 @@ def _post(socket: Path, order: Order, home: Home, *, detach: bool, as_json: bool
     return taken.job_id
 
 
-def _offer_the_rest(socket: Path, job_id: str, home: Home, limit: int, *, as_json: bool) -> None:
+def _offer_the_rest(
+    socket: Path, job_id: str, preview: Order, home: Home, *, as_json: bool
+) -> None:
     """Say what going on costs; on a terminal, ask. Stopping here costs nothing more."""
     from reelmesh.node.cli.money import format_eth
 
-    order = layered.whole_order(socket, asyncio.run(_show(socket, job_id)), limit)
+    shown = asyncio.run(_show(socket, job_id))
+    asked = layered.as_asked(shown, preview)
+    order = layered.whole_order(socket, asked, preview.deadline_s)
     if as_json:
         print_json({"preview": job_id, "price_to_go_on": str(order.budget)})
         return
     print(f"\n  to go on, for at most {format_eth(order.budget)}:")
-    print(f"  reelmesh job continue {job_id}")
+    again = "the same job submit, without --preview"
+    print(f"  {f'reelmesh job continue {job_id}' if asked == shown else again}")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return
     if typer.confirm(f"\ngo on for at most {format_eth(order.budget)}?", default=False):

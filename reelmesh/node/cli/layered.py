@@ -21,13 +21,27 @@ class NotAPreview(UserError):
 
 
 async def preview_order(socket: Path, order: Order) -> Order:
-    """The order for a job's first layer alone, with its share of the whole job's budget."""
+    """The order for a job's first layer alone, with its share of the whole job's budget.
+
+    Never more than that budget, which is the most that the buyer would pay for all of it.
+    """
     spec = {**json.loads(order.spec_json), "layer": "preview"}
     first = replace(order, spec_json=json.dumps(spec), name=f"{order.name}{SUFFIX}")
     async with ControlClient(socket) as client:
         whole = await client.quote(order.spec_json, order.reuse)
         layer = await client.quote(first.spec_json, order.reuse)
-    return replace(first, budget=share(order.budget, layer, whole["least_whole"]))
+    part = share(order.budget, layer, whole["least_whole"])
+    return replace(first, budget=min(order.budget, part))
+
+
+def as_asked(job: dict[str, Any], order: Order) -> dict[str, Any]:
+    """A shown preview, as one would be that was made for this order.
+
+    One that was given again may be of a job with another frame rate, with other sound or of another
+    name: what is made next is what this order says.
+    """
+    spec = json.loads(order.spec_json)
+    return {**job, "spec": spec, "out_dir": str(order.out_dir), "name": order.name}
 
 
 async def rest_order(socket: Path, job: dict[str, Any], deadline_s: int) -> Order:
