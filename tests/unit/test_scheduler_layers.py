@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,7 @@ async def test_a_preview_never_costs_more_than_the_whole_was_to_cost(
 ) -> None:
     class Node:
         def __init__(self, _socket: Path) -> None: ...
-        async def __aenter__(self) -> Node:
+        async def __aenter__(self) -> Self:
             return self
 
         async def __aexit__(self, *_: object) -> None: ...
