@@ -28,7 +28,7 @@ ReuseOption = Annotated[
 ]
 PreviewOption = Annotated[
     bool,
-    typer.Option("--preview", help="Post only what shows the content; then go on or stop."),
+    typer.Option("--preview", help="Have only a small clip made; then go on or stop."),
 ]
 JobId = Annotated[str, typer.Argument(help="The job's id, or the first characters of it.")]
 
@@ -50,13 +50,25 @@ def submit(
 ) -> None:
     """Post a job with its payment locked on chain, and watch it until the MP4 is here.
 
-    Ctrl-C stops the watching, never the job.
+    Ctrl-C stops the watching, never the job. What it may cost: job estimate, with the same options.
 
-    [bold]Examples[/bold]
+    [bold]From a prompt or a picture[/bold]
       reelmesh job submit "a large red ball moving left over a blue background"
-      reelmesh job submit "a green star moving up" --seconds 6 --size 768x768 --budget 0.01eth
-      reelmesh job submit --image photo.png --seconds 10 --budget 0.01eth "moving to the left"
+      reelmesh job submit --image photo.png --seconds 10 "moving to the left"
+      reelmesh job submit --audio "a big red ball bouncing over a white background"
+      reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
+      reelmesh job submit --model wan-t2v --size 832x448 --budget 0.1eth "a fox runs through snow"
+
+    [bold]From a video of yours[/bold]
+      reelmesh job submit --video in.mp4 --orbit -15:15 --budget 0.01eth
+      reelmesh job submit --video in.mp4 --extend 2
+      reelmesh job submit --video in.mp4 --retime 0.5
+      reelmesh job submit --video in.mp4 --restyle "a pencil sketch"
+
+    [bold]Look first, then go on; mend a part[/bold]
       reelmesh job submit --preview "a green star moving up"
+      reelmesh job continue 0x3f…
+      reelmesh job repair 0x3f… --from 1.0 --to 2.0
     """
     from reelmesh.node.cli import submitting
     from reelmesh.node.cli.asking import build_request
@@ -93,7 +105,7 @@ def continue_(
     node: NodeOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Go on from a preview: post the whole job, of which the first layer is paid for already."""
+    """Go on from a preview: post the whole job; what the preview paid for is taken in."""
     from reelmesh.node.cli import submitting
     from reelmesh.node.cli.finding import find_coordinator
     from reelmesh.node.cli.money import parse_amount
@@ -124,9 +136,9 @@ def repair(
     node: NodeOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render one bad part of a finished video anew; all other segments stay bit for bit, unpaid.
+    """Make one bad part of a finished video anew; the rest stays bit for bit, at no cost.
 
-    A little more than the part changes on either side: whole chunks of the model, whole segments.
+    A little more than the part changes on either side. Only for videos made from a prompt alone.
 
     [bold]Example[/bold]
       reelmesh job repair 0x3f… --from 1.0 --to 2.0
@@ -271,6 +283,15 @@ def estimate(
     """Say what a job should cost in money, time and energy. Posts nothing, spends nothing.
 
     Where a coordinator runs, from what providers advertise to it now; else from the cost model.
+
+    [bold]Examples[/bold]
+      reelmesh job estimate "a large red ball moving left over a blue background"
+      reelmesh job estimate --image photo.png --seconds 10 "moving to the left"
+      reelmesh job estimate --audio "a big red ball bouncing over a white background"
+      reelmesh job estimate --size 3840x2160 "a green star moving up"
+      reelmesh job estimate --model wan-t2v --size 832x448 "a fox runs through snow"
+      reelmesh job estimate --video in.mp4 --orbit -15:15
+      reelmesh job estimate --video in.mp4 --extend 2
     """
     from reelmesh.node.cli import estimating
     from reelmesh.node.cli.asking import build_request

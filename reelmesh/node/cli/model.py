@@ -37,7 +37,7 @@ def pull(
     home: HomeOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Bring a model here: safetensors and JSON alone, every file hashed, nothing of it ever run.
+    """Bring a model here: weights and settings alone, every file hashed, no code of its own.
 
     A pull that was cut off goes on where it stopped. A model that is here already is checked.
     Restart the provider afterwards: it measures the model's stages and offers them.

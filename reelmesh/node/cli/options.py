@@ -36,32 +36,34 @@ class JobOptions:
     """The video that is wanted, as the buyer said it; None is what was left to us."""
 
     prompt: Annotated[
-        str, typer.Argument(help="What the video shows; may be left out with --extend, --retime.")
+        str,
+        typer.Argument(help="What the video shows; may be left out with --video."),
     ] = ""
     image: Annotated[
         Path | None, typer.Option(help="A picture that the video begins with: PNG, JPEG or WebP.")
     ] = None
     video: Annotated[
-        Path | None, typer.Option(help="A video of yours to edit: MP4, MOV, MKV or WebM.")
+        Path | None, typer.Option(help="A video of yours to work on: MP4, MOV, MKV or WebM.")
     ] = None
     orbit: Annotated[
         str | None,
         typer.Option(
-            help="With --video: see it from around, degrees FROM:TO within -30:30, as -15:15.",
+            help="With --video: see it from a moving camera, degrees FROM:TO within -30:30.",
         ),
     ] = None
     camera: Annotated[
-        Path | None, typer.Option(help="With --video: a camera path, a JSON file of keyframes.")
+        Path | None,
+        typer.Option(help="With --video: the camera's path, a JSON file of keyframes."),
     ] = None
     start: Annotated[
         float | None, typer.Option(help="With --video: second at which to begin.", show_default="0")
     ] = None
     extend: Annotated[
-        float | None, typer.Option(help="With --video: go on for so many seconds after its end.")
+        float | None, typer.Option(help="With --video: go on for 0.5 to 4 seconds after its end.")
     ] = None
     retime: Annotated[
         float | None,
-        typer.Option(help="With --video: times its speed; 0.5 is half as fast, 2 twice."),
+        typer.Option(help="With --video: its speed times 0.25 to 4; 0.5 is half as fast."),
     ] = None
     restyle: Annotated[
         bool | None,
@@ -74,25 +76,27 @@ class JobOptions:
     views: Annotated[
         int | None,
         typer.Option(
-            help="With --video: views a second; frames between are made from them.",
+            help="With --orbit or --camera: views drawn a second; the rest is interpolated.",
             show_default="12 where it divides --fps",
         ),
     ] = None
-    seconds: Annotated[float | None, typer.Option(help="Length.", show_default="4")] = None
+    seconds: Annotated[float | None, typer.Option(help="Length, 1 to 20.", show_default="4")] = None
     size: Annotated[
         str | None,
         typer.Option(
-            help="WIDTHxHEIGHT, even, from 128 up to 3840x2160.",
-            show_default="512x512, or the image's shape",
+            help="WIDTHxHEIGHT, even, up to 3840x2160; with --video up to 1024.",
+            show_default="512x512, or the shape of what you bring",
         ),
     ] = None
     fps: Annotated[int | None, typer.Option(help="Frames a second.", show_default="24")] = None
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="20")] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(help="The model's steps.", show_default="20"),
+    ] = None
     quality: Annotated[
         str | None,
         typer.Option(
-            help="fixed: every step. auto: as many as the content needs, and cheaper for it. "
-            "draft: the least that will do. high: more steps.",
+            help="How many steps: fixed, auto (as many as the content needs), draft or high.",
             show_default="fixed",
         ),
     ] = None
@@ -122,7 +126,7 @@ class JobOptions:
     step_cache: Annotated[
         str | None,
         typer.Option(
-            help="With a Wan model: first_block skips steps that change little.",
+            help="With a Wan model: first_block, faster at some cost in detail.",
             show_default="off",
         ),
     ] = None
