@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from reelmesh.node.coordinator import previewing
+from reelmesh.node.coordinator import previewing, reusing
 from reelmesh.node.coordinator.delivering import write_result
 from reelmesh.node.coordinator.reusing import remember
 from reelmesh.node.layered import box_header
+from reelmesh.node.storage.reuse_index import ReuseIndex
 from reelmesh.scheduler.ids import SubtaskId
 from reelmesh.scheduler.spec import parse_spec
+from reelmesh.scheduler.templates import make_plan
 
 NAME = SubtaskId("decode")
 
@@ -25,6 +27,15 @@ class Untouched:
         raise AssertionError(name)
 
 
+class SimpleReused(SimpleNamespace):
+    """Stands for a row's body, of which this test reads nothing."""
+
+    output = SimpleNamespace(sha256="cd" * 32, size=9)
+
+    def model_dump_json(self) -> str:
+        return "{}"
+
+
 async def test_what_another_release_planned_is_not_kept_as_this_ones_work() -> None:
     done = SimpleNamespace(outputs={"frames": object()})
     config = SimpleNamespace(reuse_bytes=1000)
@@ -34,6 +45,52 @@ async def test_what_another_release_planned_is_not_kept_as_this_ones_work() -> N
         state=SimpleNamespace(subtasks={NAME: SimpleNamespace(done=done)}),
     )
     await remember(job, NAME, {})
+
+
+async def test_what_others_are_about_to_take_in_makes_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = parse_spec({"prompt": "a red ball"})
+    kept = ReuseIndex(cast("Any", None))
+    waiting, taken, delivered, idle = ("ab" * 32, "cd" * 32, "ef" * 32, "12" * 32)
+    deleted: list[str] = []
+
+    async def put(*_: object) -> set[str]:
+        return {waiting, taken, delivered, idle}
+
+    async def delete(sha256: str) -> None:
+        deleted.append(sha256)
+
+    monkeypatch.setattr(kept, "put", put)
+    monkeypatch.setattr(reusing, "space_of", lambda _: "here")
+    output = SimpleNamespace(sha256=taken)
+    done = SimpleNamespace(provider="0x1", outputs={"frames": output}, attestation=None)
+    lease = SimpleNamespace(outputs={"frames": SimpleNamespace(sha256=delivered)})
+    state = SimpleNamespace(
+        subtasks={
+            NAME: SimpleNamespace(done=done, lease=None),
+            "next": SimpleNamespace(done=None, lease=lease),
+        }
+    )
+    driver: Any = SimpleNamespace(
+        ended=False,
+        state=state,
+        record=SimpleNamespace(
+            release=reusing.this_release(), spec=job, job_id="0x2", plan=make_plan(job)
+        ),
+        services=SimpleNamespace(
+            config=SimpleNamespace(reuse_bytes=1),
+            kept=kept,
+            store=SimpleNamespace(delete=delete),
+            clock_ms=lambda: 1,
+        ),
+    )
+    monkeypatch.setattr(reusing, "input_artifacts", lambda *_: {})
+    monkeypatch.setattr(reusing, "Reused", SimpleReused)
+    with kept.holding([waiting]):
+        await remember(driver, NAME, {b"": driver})
+    assert deleted == [idle]
+    assert not kept.held
 
 
 async def test_a_preview_that_was_paid_for_is_not_written_over(

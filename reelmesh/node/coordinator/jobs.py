@@ -36,6 +36,7 @@ from reelmesh.scheduler.job.choosing import struck_out
 from reelmesh.scheduler.job.events import EVENT, CancelRequested, JobCreated
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase
 from reelmesh.scheduler.job.transition import create, replay
+from reelmesh.scheduler.plan import Plan
 from reelmesh.scheduler.spec import parse_spec
 from reelmesh.scheduler.templates import make_plan
 
@@ -133,11 +134,17 @@ class Jobs:
         if (known := await self._known(request)) is not None:
             return known
         found = await cut(services, request.plan) if request.reuse != "off" else Cut(request.plan)
-        if found.plan is None:
-            (made,) = found.reused
-            return await self._give_again(request, made)
-        shares = first_reserves(services.config, found.plan, request.budget, request.plan)
-        await keep_sources(services.store, request, found.plan)
+        # While this waits for its turn, what it takes in must not make room for other results.
+        with services.kept.holding([one.output.sha256 for one in found.reused]):
+            if found.plan is None:
+                (made,) = found.reused
+                return await self._give_again(request, made)
+            return await self._post(request, found.plan, found.reused)
+
+    async def _post(self, request: Request, plan: Plan, reused: tuple[Reused, ...]) -> Submitted:
+        services = self._services
+        shares = first_reserves(services.config, plan, request.budget, request.plan)
+        await keep_sources(services.store, request, plan)
         try:
             async with asyncio.timeout(_POSTING_WAIT_S):
                 await services.posting.acquire()
@@ -151,7 +158,7 @@ class Jobs:
                 services.posting.release()
                 return known
             await self._check_name(request)
-            record = await make_record(services, request, found.plan, found.reused)
+            record = await make_record(services, request, plan, reused)
             await services.store.put_bytes(request.spec.canonical())
             first = created(
                 record,

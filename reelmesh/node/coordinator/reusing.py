@@ -101,7 +101,7 @@ async def remember(job: JobDriver, name: SubtaskId, running: Mapping[bytes, JobD
     try:
         most = services.config.reuse_bytes
         dropped = await services.kept.put(space_of(services), row, most)
-        for sha256 in dropped - _in_use(running):
+        for sha256 in dropped - _in_use(running) - services.kept.held:
             await services.store.delete(sha256)
     except (StorageError, OSError) as error:
         log.warning("result_not_kept", subtask=name, why=str(error))
@@ -183,6 +183,8 @@ def _in_use(running: Mapping[bytes, JobDriver]) -> set[str]:
         for subtask in job.state.subtasks.values():
             if subtask.done is not None:
                 found |= {ref.sha256 for ref in subtask.done.outputs.values()}
+            if subtask.lease is not None and subtask.lease.outputs is not None:
+                found |= {ref.sha256 for ref in subtask.lease.outputs.values()}
     return found
 
 

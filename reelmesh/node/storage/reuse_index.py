@@ -6,7 +6,9 @@ without it the work is simply done again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,21 @@ class ReuseIndex:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._held: Counter[str] = Counter()
+
+    @property
+    def held(self) -> set[str]:
+        """Artifacts that a job which is not posted yet is going to take in."""
+        return {sha256 for sha256, times in self._held.items() if times > 0}
+
+    @contextmanager
+    def holding(self, hashes: Collection[str]) -> Iterator[None]:
+        """Name artifacts as `held`."""
+        self._held.update(hashes)
+        try:
+            yield
+        finally:
+            self._held.subtract(hashes)
 
     async def put(self, space: str, row: KeptRow, most_bytes: int) -> set[str]:
         """Write a row, in place of an earlier one of that key. Raises StorageError.
