@@ -11,6 +11,7 @@ from reelmesh.scheduler.canonical import canonical
 from reelmesh.scheduler.plan import InvalidPlan, Plan, parse_plan
 from reelmesh.scheduler.spec import parse_spec
 from reelmesh.scheduler.templates import make_plan
+from reelmesh.scheduler.templates.layers import small_clip
 from reelmesh.scheduler.templates.text_to_video import cuts, plan
 
 SPEC = parse_spec({"prompt": "a red ball", "seed": 5})
@@ -141,7 +142,9 @@ def _of_an_earlier_release() -> dict[str, Any]:
 
 def test_a_plan_of_an_earlier_release_can_be_read_as_it_was() -> None:
     earlier = _of_an_earlier_release()
-    assert json.loads(canonical(parse_plan(earlier))) == earlier
+    read = parse_plan(earlier)
+    assert json.loads(canonical(read)) == earlier
+    small_clip(read)  # a coordinator asks for it whenever a subtask is done
     wrong = next(task for task in earlier["subtasks"] if task["stage"] == "anchor")
     wrong["inputs"][0]["subtask"] = "assemble"
     with pytest.raises(InvalidPlan, match="before"):

@@ -25,7 +25,8 @@ def small_clip(plan: Plan) -> Subtask | None:
 
 
 def _spans_all(subtask: Subtask) -> bool:
-    return subtask.params["start"] == 0 and subtask.params["stop"] == subtask.params["total"]
+    start, stop, total = (subtask.params.get(name) for name in ("start", "stop", "total"))
+    return start == 0 and stop == total
 
 
 def shown_as(spec: JobSpec) -> PreviewParams:
