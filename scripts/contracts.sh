@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-forge=contracts/node_modules/.bin/forge
+# The binary itself: the package's wrapper of it ends with 0 when tests fail.
+forge=$(echo "$PWD"/contracts/node_modules/@foundry-rs/forge-*/bin/forge)
 solhint=contracts/node_modules/.bin/solhint
 if [[ ! -x $forge || ! -x $solhint ]]; then
   echo "the contracts' tools are not installed; next: (cd contracts && npm ci --ignore-scripts)" >&2
@@ -15,12 +16,12 @@ python=python3
 
 case "${1:-}" in
   lint)
-    (cd contracts && node_modules/.bin/forge fmt --check)
+    (cd contracts && "$forge" fmt --check)
     (cd contracts && node_modules/.bin/solhint --disc --max-warnings 0 'src/**/*.sol')
     echo "contracts: formatted, no lint"
     ;;
   test)
-    (cd contracts && node_modules/.bin/forge test)
+    (cd contracts && "$forge" test)
     ;;
   build)
     "$python" scripts/build_contracts.py
@@ -30,7 +31,7 @@ case "${1:-}" in
     ;;
   snapshot)
     # Gas of every unit test, for a reviewer to compare; fuzzed figures vary and are left out.
-    (cd contracts && node_modules/.bin/forge snapshot --no-match-test '(testFuzz|invariant)_')
+    (cd contracts && "$forge" snapshot --no-match-test '(testFuzz|invariant)_')
     ;;
   *)
     echo "usage: scripts/contracts.sh lint|test|build|check|snapshot" >&2

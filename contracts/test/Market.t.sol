@@ -287,7 +287,7 @@ contract MarketTest is Base {
         uint8 consents,
         uint256 seed
     ) public {
-        budget = uint128(uint256(budget) % 10 ether) + 6;
+        budget = uint128(uint256(budget) % (10 ether - 5)) + 6;
         n = n % 6 + 1;
         Terms memory terms = post(budget);
         SumTree.Leaf[] memory leaves = new SumTree.Leaf[](n);

@@ -20,7 +20,7 @@ PICTURE = '{"width":256,"height":256}'
 
 @pytest.fixture
 async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
-    async with Worker("cpu", 1, tmp_path / "scratch", memory_limit_mb=700) as started:
+    async with Worker("cpu", 1, tmp_path / "scratch", memory_limit_mb=2500) as started:
         yield started
 
 

@@ -204,6 +204,8 @@ class Stack:
             with trio.fail_after(self._settings.dial_s):
                 self.swarm._negative_peer_cache.evict(str(info.peer_id))
                 await self.host.connect(info)
+            if str(info.peer_id) not in self._kept:  # let go while it was dialled
+                await hardening.disconnect(self.swarm, info.peer_id)
         except Exception as exc:
             log.debug("redial_failed", peer=str(info.peer_id), error=repr(exc)[:200])
 

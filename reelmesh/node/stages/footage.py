@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,4 +163,6 @@ def open_footage(path: Path) -> Iterator[Reel]:
     except (av.error.FFmpegError, EOFError, ValueError) as error:
         if getattr(error, "errno", None) in DISK_FULL:
             raise
+        if getattr(error, "errno", None) == errno.EAGAIN:  # no room for a decoder's threads
+            raise MemoryError("cannot allocate memory for decoding") from error
         raise bad_footage(f"it cannot be read: {str(error)[:80]}") from error
