@@ -57,7 +57,7 @@ def submit(
       reelmesh job submit --image photo.png --seconds 10 "moving to the left"
       reelmesh job submit --audio "a big red ball bouncing over a white background"
       reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
-      reelmesh job submit --model wan-t2v --size 832x448 --budget 0.1eth "a fox runs through snow"
+      reelmesh job submit --model wan-t2v --size 832x480 --budget 0.1eth "a fox runs through snow"
 
     [bold]From a video of yours[/bold]
       reelmesh job submit --video in.mp4 --orbit -15:15 --budget 0.01eth
@@ -289,7 +289,7 @@ def estimate(
       reelmesh job estimate --image photo.png --seconds 10 "moving to the left"
       reelmesh job estimate --audio "a big red ball bouncing over a white background"
       reelmesh job estimate --size 3840x2160 "a green star moving up"
-      reelmesh job estimate --model wan-t2v --size 832x448 "a fox runs through snow"
+      reelmesh job estimate --model wan-t2v --size 832x480 "a fox runs through snow"
       reelmesh job estimate --video in.mp4 --orbit -15:15
       reelmesh job estimate --video in.mp4 --extend 2
     """
