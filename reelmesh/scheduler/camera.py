@@ -25,6 +25,7 @@ MAX_YAW, MAX_PITCH = 30.0, 15.0
 NEAREST, FARTHEST = 0.6, 1.5
 MAX_OFF = 0.4
 MAX_KEYFRAMES = 32
+LEAST_S, MOST_S = 1.0, 20.0
 MAX_FILE_BYTES = 8192
 RANGE = (
     f"the camera may go {MAX_YAW:g}° to either side of the footage's, {MAX_PITCH:g}° up or down, "
@@ -65,7 +66,7 @@ class Keyframe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    time: Annotated[float, BeforeValidator(_number), Field(ge=0, le=20)]
+    time: Annotated[float, BeforeValidator(_number), Field(ge=0, le=MOST_S)]
     position: _Vector
     look_at: _Vector = PIVOT
     fov: Annotated[float, BeforeValidator(_number), Field(ge=25, le=70)] = USUAL_FOV
@@ -113,8 +114,13 @@ class CameraPath(BaseModel):
 def orbit(first: float, last: float, seconds: float) -> CameraPath:
     """From one angle to another around the scene's middle, in degrees; to the right is positive.
 
-    Raises InvalidCamera where an angle is beyond `MAX_YAW`.
+    Raises InvalidCamera where an angle is beyond `MAX_YAW`, or no video is of that length.
     """
+    if not LEAST_S <= seconds <= MOST_S:
+        raise InvalidCamera(
+            f"An orbit over {seconds:g} s is longer or shorter than any video",
+            f"ask for {LEAST_S:g} to {MOST_S:g} seconds",
+        )
     for angle in (first, last):
         if not abs(angle) <= MAX_YAW:
             raise InvalidCamera(

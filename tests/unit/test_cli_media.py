@@ -12,6 +12,7 @@ from reelmesh.node.cli.asking import build_request
 from reelmesh.node.cli.media import warnings
 from reelmesh.node.cli.options import JobOptions
 from reelmesh.node.cli.submitting import InvalidOption
+from reelmesh.scheduler.camera import InvalidCamera, parse_orbit
 from reelmesh.scheduler.spec import ImageToVideo
 
 
@@ -79,3 +80,9 @@ def test_a_prompt_in_another_language_is_told(picture: bool) -> None:
     assert "German" in told
     assert "English only" in told
     assert "reelmesh model list" in told
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, -3.0, 30.0, 1e300, float("inf"), float("nan")])
+def test_an_orbit_over_no_real_time_is_refused_plainly(seconds: float) -> None:
+    with pytest.raises(InvalidCamera):
+        parse_orbit("-15:15", seconds)

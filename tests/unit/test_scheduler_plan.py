@@ -291,3 +291,21 @@ def test_a_picture_becomes_a_video_of_any_size(width: int, height: int, seconds:
     stages = [subtask.stage for subtask in made.subtasks]
     assert "upscale" not in stages
     assert stages[stages.index("anchor") + 1] == "refine"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"kind": "restyle_video", "style": "noir", "fps": 60},
+        {"kind": "retime_video", "speed": 0.25},
+        {"kind": "extend_video", "more": 4, "fps": 60},
+        {"kind": "text_to_video", "model": "wan-t2v"},
+    ],
+)
+def test_a_joined_video_may_have_what_its_segments_are_expected_to(said: dict[str, Any]) -> None:
+    footage = {"video": {"sha256": "ab" * 32, "size": 9, "kind": "footage"}}
+    size = {"prompt": "x", "width": 1024, "height": 1024, "seconds": 5}
+    given = {} if said["kind"] == "text_to_video" else footage
+    plan = make_plan(parse_spec({**size, **said, **given}))
+    segments = [task for task in plan.subtasks if task.stage == "encode_video"]
+    assert sum(task.bytes_out for task in segments) <= 2 * plan["assemble"].bytes_out

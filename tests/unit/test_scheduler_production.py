@@ -208,3 +208,8 @@ def test_depth_params_that_fit_no_backend_are_refused(change: dict[str, Any]) ->
     parse_params("depth", {**good, "model": DEPTH, "total": 8})
     with pytest.raises(InvalidParams):
         parse_params("depth", {**good, **change})
+
+
+def test_a_model_makes_the_size_that_it_was_trained_for() -> None:
+    plan = make_plan(parse_spec({**WAN, "width": 832, "height": 480}))
+    assert plan["encode_video-0"].params["height"] == 480

@@ -143,6 +143,22 @@ def test_what_comes_out_of_nothing_is_heard() -> None:
     assert events[0].time / SPAN == pytest.approx(5.5 / 15, abs=0.01)
 
 
+@pytest.mark.parametrize("first", range(4, 8))
+def test_what_comes_and_goes_has_a_place_whatever_its_frame(first: int) -> None:
+    frames = clip(lambda t: (0.5, 0.5))
+    frames[:first] = frames[first + 6 :] = frames[0, 0, 0]
+    events = events_of(frames, TOTAL / FPS, SPAN).events
+    assert [event.kind for event in events] == ["appear", "vanish"]
+    assert all((event.x, event.y) == pytest.approx((0.5, 0.5), abs=0.05) for event in events)
+
+
+def test_a_crowd_is_followed_as_far_as_its_largest() -> None:
+    frames = np.zeros((KEYS, SIDE, SIDE, 3), np.uint8)
+    for number in range(6):
+        frames[:, 10 + number % 2 * 30 :, 6 + number // 2 * 20 :][:, :10, :10] = 255
+    assert len(events_of(frames, TOTAL / FPS, SPAN).paths) == 4
+
+
 def test_a_contact_has_its_place_and_strength() -> None:
     (event,) = events_of(clip(bouncing(1.0, 0.5)), TOTAL / FPS, SPAN).events
     assert (event.x, event.y) == pytest.approx((0.5, 0.75), abs=0.05)

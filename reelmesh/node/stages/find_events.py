@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .base import ModelFree, StageContext, bad_input
 from .contacts import Contact, along, contacts
+from .encode_image import SIZE
 from .events import MAX_EVENTS, MAX_SECONDS, Events, Motion, SoundEvent, write_events
 from .frames import Pictures, read_frames
 from .media import MediaLimits
@@ -36,7 +37,7 @@ class FindEvents(ModelFree):
 
     def run(self, params: Any, inputs: Mapping[str, Path], ctx: StageContext) -> dict[str, Path]:
         """Finds events. Raises StageFailed ("bad_input"), StageCancelled."""
-        frames = read_frames(inputs["frames"], MediaLimits(params.frames))
+        frames = read_frames(inputs["frames"], MediaLimits(params.frames, side=SIZE))
         if len(frames) != params.frames:
             raise bad_input(f"there are {len(frames)} pictures, not {params.frames}")
         ctx.progress(0.2, "looking for what can be heard")
@@ -103,7 +104,8 @@ def _event(
     kind: Literal["impact", "step", "appear", "vanish"],
     change: float,
 ) -> SoundEvent:
-    near = int(np.clip(round(frame), 0, clock.frames - 1))
+    seen = np.flatnonzero(thing.there)
+    near = int(seen[np.abs(seen - frame).argmin()])
     place = np.clip(thing.centre[near] / shape, 0, 1)
     return SoundEvent(
         time=round(max(0.0, clock.second(frame)), 4),

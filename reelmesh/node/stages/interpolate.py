@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 
 from .base import ModelFree, StageContext, bad_input, one_thread_opencv
-from .frames import FrameWriter, Picture, Pictures, read_frames
+from .frames import FrameWriter, Picture, Pictures, iter_frames
 from .media import MediaLimits
 from .motion import Pair, between
 from .track import Image, follow
 
 MAX_SOURCES = 256
-MAX_SIDE = 1024
 # Motion is found and followed on pictures of about this size: on 64x64 a shape's outline
 # is two pixels wide.
 WORK_SIDE = 256
@@ -34,10 +33,12 @@ class Interpolate(ModelFree):
 
     def run(self, params: Any, inputs: Mapping[str, Path], ctx: StageContext) -> dict[str, Path]:
         """Interpolates. Raises StageFailed ("bad_input"), StageCancelled."""
-        source = read_frames(inputs["frames"], MediaLimits(MAX_SOURCES))
-        count, height, width, _ = source.shape
-        if count < 2 or max(height, width) > MAX_SIDE:
-            raise bad_input(f"cannot interpolate {count} pictures of {width}x{height}")
+        limits = MediaLimits(MAX_SOURCES, side=max(params.side, WORK_SIDE))
+        # As they are, one by one: as an array, and as floats, they would take many times as much.
+        source = list(iter_frames(inputs["frames"], limits))
+        if len(source) < 2:
+            raise bad_input(f"cannot interpolate {len(source)} pictures")
+        height, width, _ = source[0].shape
         path = ctx.workdir / "frames.mkv"
         todo = params.stop - params.start
         with one_thread_opencv(), FrameWriter(path, width, height) as writer:
@@ -50,17 +51,18 @@ class Interpolate(ModelFree):
         return {"frames": path}
 
 
-def make_timeline(source: Pictures, start: int, stop: int, total: int) -> Iterator[Picture]:
-    """Yields uint8 [H, W, 3] pictures [start, stop) of `total` from uint8 [T >= 2, H, W, 3]."""
-    height, width = source.shape[1:3]
-    images = [_enlarge(picture) for picture in source]
-    track = follow(images)
+def make_timeline(
+    source: Pictures | Sequence[Picture], start: int, stop: int, total: int
+) -> Iterator[Picture]:
+    """Yields uint8 [H, W, 3] pictures [start, stop) of `total` from T >= 2 of one size."""
+    height, width = source[0].shape[:2]
+    track = follow(_enlarge(picture) for picture in source)
     pair: Pair | None = None
     for i in range(start, stop):
         time = i * (len(source) - 1) / (total - 1)
         k = min(int(time), len(source) - 2)
         if pair is None or pair.number != k:
-            pair = Pair(k, images[k], images[k + 1])
+            pair = Pair(k, _enlarge(source[k]), _enlarge(source[k + 1]))
         picture = between(pair, time - k, track)
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         yield np.clip(np.rint(small), 0, 255).astype(np.uint8)

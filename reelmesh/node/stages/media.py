@@ -33,11 +33,14 @@ _OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "err_detect": "ex
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What a video may be: at most `frames` pictures; width and height exact where given."""
+    """What a video may be: at most `frames` pictures, none with a side longer than `side`;
+    width and height exact where given.
+    """
 
     frames: int
     width: int | None = None
     height: int | None = None
+    side: int = MAX_SIDE
 
 
 @contextmanager
@@ -68,7 +71,9 @@ def _check(name: str, media: InputContainer, limits: MediaLimits) -> None:
     if context is None or context.name != "h264":
         raise bad_input(f"{name} is not H.264 video")
     width, height = context.width, context.height
-    if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
+    if not 0 < min(width, height) <= max(width, height) <= limits.side or (
+        width * height > MAX_PIXELS
+    ):
         raise bad_input(f"{name} has pictures of {width}x{height}")
     if limits.width not in (None, width) or limits.height not in (None, height):
         raise bad_input(

@@ -134,11 +134,12 @@ def _usual(counts: list[int]) -> int:
 def _tracks(
     pieces: list[list[_Piece]], pictures: list[NDArray[np.float32]], count: int
 ) -> list[Seen]:
-    start = next(t for t, found in enumerate(pieces) if len(found) == count)
+    start = next(t for t, found in enumerate(pieces) if len(found) >= count)
+    first = pieces[start][:count]  # the largest
     rows: list[list[_Piece | None]] = [[None] * len(pieces) for _ in range(count)]
-    for row, piece in zip(rows, pieces[start], strict=True):
+    for row, piece in zip(rows, first, strict=True):
         row[start] = piece
-    colours = [piece.colour for piece in pieces[start]]
+    colours = [piece.colour for piece in first]
     for steps in (range(start + 1, len(pieces)), range(start - 1, -1, -1)):
         for t in steps:
             found = pieces[t]

@@ -7,6 +7,7 @@ between two frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ class Track:
         return centre, float(np.exp(_catmull_rom(self.log_size, time)))
 
 
-def follow(images: list[Image]) -> Track | None:
+def follow(images: Iterable[Image]) -> Track | None:
     """The track of the one object in all images, or None where there is no such thing."""
     centres, sizes = [], []
     for image in images:

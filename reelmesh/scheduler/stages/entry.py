@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
 """Artifact kinds and what their bytes are."""
 
 MIB = 1024 * 1024
-BYTES_SLACK = 4
+BYTES_SLACK = 8
 """Times the expected size, and a MiB more, that outputs may have."""
 
 

@@ -99,8 +99,10 @@ def chunks(
 def join(spec: JobSpec, encoded: list[Subtask]) -> Subtask:
     """The last subtask: all segments in one MP4."""
     params = {"fps": spec.fps, "segments": len(encoded)}
-    if not is_first_size(spec.width, spec.height):
-        params["segment_mb"] = -(-encoded[0].bytes_out // MIB)
+    # Left out where it always was: at the first sizes, for chunks of half a second.
+    most = max(segment.bytes_out for segment in encoded)
+    if not is_first_size(spec.width, spec.height) or most > 4 * MIB:
+        params["segment_mb"] = -(-most // MIB)
     return build_subtask(
         "assemble",
         "assemble",
