@@ -156,9 +156,9 @@ def test_a_later_bid_adds_to_an_earlier_one() -> None:
 
 def test_inputs_are_bounded_by_what_the_call_said() -> None:
     bid = BID.model_copy(update={"bytes_in": {"upscale-0": 10 << 20}})
-    assert bid.most_bytes_in("upscale-0", 1) == 41 << 20
+    assert bid.most_bytes_in("upscale-0", 1) == 81 << 20
     assert bid.most_bytes_in("upscale-1", 2) == 2 << 20  # nothing was said of it
-    assert BID.after(bid).most_bytes_in("upscale-0", 1) == 41 << 20
+    assert BID.after(bid).most_bytes_in("upscale-0", 1) == 81 << 20
 
 
 def test_a_plans_own_limits_fit_under_the_bound() -> None:
