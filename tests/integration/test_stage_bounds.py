@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from reelmesh.node.stages import StageFailed, load_stage
 from reelmesh.node.stages.base import StageContext
+from reelmesh.node.stages.developing import Developer
 from reelmesh.node.stages.frames import write_frames
 from reelmesh.scheduler.stages import entry, parse_params
 
@@ -63,3 +65,10 @@ def test_pictures_that_nobody_asked_to_be_large_are_refused_unread(
     with pytest.raises(StageFailed, match="1024x1024") as failed:
         ran(tmp_path, stage, params, large)
     assert failed.value.reason == "bad_input"
+
+
+def test_a_shape_that_takes_more_memory_than_was_said_is_refused_before_it_does() -> None:
+    """Pixels fifteen times as wide as high, as a small file may claim: in HDR more than 1.5 GiB."""
+    frame = av.VideoFrame(1920, 1080, "yuv420p")
+    with pytest.raises(StageFailed, match="shape is too far"):
+        Developer(1024, 1024, "cover", 15.0).picture(frame)

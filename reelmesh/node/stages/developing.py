@@ -67,7 +67,7 @@ class Developer:
         pick = max if self._fit == "cover" else min
         scale = pick(width / wide, height / high)
         inner = max(1, round(wide * scale)), max(1, round(high * scale))
-        if inner[0] * inner[1] > 4 * MAX_PIXELS:
+        if inner[0] * inner[1] > 2 * MAX_PIXELS:
             raise bad_footage(f"its shape is too far from {width}x{height}")
         return inner
 
