@@ -127,9 +127,9 @@ def test_what_cannot_be_is_refused_before_anything_is_posted(rolling: Path) -> N
         ({"video": rolling, "extend": 1.0, "retime": 0.5}, "two jobs"),
         ({"video": rolling, "restyle": True}, "needs a look"),
         ({"video": rolling, "restyle": True, "prompt": "as jazz"}, "no look is known"),
-        ({"video": rolling, "retime": 0.0}, "above 0"),
-        ({"video": rolling, "retime": 0.3}, "speed"),
-        ({"video": rolling, "extend": 9.0}, "more"),
+        ({"video": rolling, "retime": 0.0}, "0.25 to 4"),
+        ({"video": rolling, "retime": 0.3}, "steps of 0.25"),
+        ({"video": rolling, "extend": 9.0}, "0.5 to 4"),
         ({"video": rolling, "extend": 1.0, "start": 5.0}, "ends at"),
         ({"video": rolling, "extend": 1.0, "steps": 20}, "means nothing"),
     ]
