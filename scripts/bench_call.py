@@ -71,6 +71,7 @@ class Bidder:
         self.rates = {
             name: StageRate(name, entry.version, REFERENCE[name].seconds_per_unit / speed, 500)
             for name, entry in CATALOGUE.items()
+            if entry.embedded
         }
         self.policy = PricePolicy(threads=1, wei_per_cpu_second=10**13, margin=-0.5)
 

@@ -57,6 +57,7 @@ def bidders(rng: random.Random) -> list[ProviderOffer]:
                 resident=rng.random() < 0.5,
             )
             for stage, rate in REFERENCE.items()
+            if stage in CATALOGUE
         }
         found.append(
             ProviderOffer(
