@@ -20,7 +20,8 @@ from reelmesh.node.stages.hdr import HLG, PQ, nits_to_pq
 from reelmesh.node.stages.media import MediaLimits
 from reelmesh.scheduler.stages import parse_params
 
-X265 = {"x265-params": "log-level=none", "crf": "4"}
+# With frame threads and B-frames x265 now and then gives a clip this short no valid time stamps.
+X265 = {"x265-params": "log-level=none:pools=none:frame-threads=1:bframes=0", "crf": "4"}
 
 
 def decoded(path: Path, frames: int = 5, **wanted: Any) -> tuple[NDArray[np.uint8], str]:
