@@ -358,7 +358,9 @@ class JobMachine(RuleBasedStateMachine):
                 if s.lease is not None and s.lease.provider == provider
             ]
             # A later bid may offer fewer slots than are in use.
-            assert len(mine) <= max(3, bid.slots)
+            running = [s for s in mine if s.lease.deliver_until_ms is None]
+            assert len(running) <= max(3, bid.slots)
+            assert len(mine) <= 2 * max(3, bid.slots)
             for subtask in mine:
                 needs = (self.state.subtasks[n] for n in subtask.item.needs)
                 assert all(n.done is not None for n in needs)

@@ -195,8 +195,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             coordinator=world.coordinator.address,
             round=0,
             deadline_ms=now_ms() + 3_600_000,
-            prices={"assemble": PRICE // 2},
-            work={"assemble": ("assemble", 2.0)},
+            prices={"assemble": PRICE // 2, "again": PRICE // 2},
+            work={"assemble": ("assemble", 2.0), "again": ("assemble", 2.0)},
             seconds_per_unit={"assemble": 1.0},
         )
         award = make_award(world, world.provider, handler, 2 * PRICE)
@@ -463,6 +463,48 @@ async def test_a_lane_works_agrees_and_closes(scene: Scene) -> None:
     assert kept is not None
     assert (kept.standing, kept.reason, kept.ledger.agreed) == (Standing.STOPPED, "settled", PRICE)
     assert (await scene.node.state.totals(now_ms())).done == 1
+
+
+async def test_a_lane_runs_the_next_subtask_while_a_result_is_delivered(scene: Scene) -> None:
+    gate, second, attested, paid = (asyncio.Event() for _ in range(4))
+
+    async def run_on() -> None:
+        if scene.worker.runs == 2:
+            second.set()
+            await attested.wait()
+
+    async def held_up(accepted: int, total: int) -> work_pb2.SignedVoucher:
+        await gate.wait()
+        return await Paying._raise(scene.handler, accepted, total)
+
+    async def attest(provider: str, request: work_pb2.AttestRequest) -> work_pb2.AttestReply:
+        (paid if attested.is_set() else attested).set()
+        return await Paying.attest(scene.handler, provider, request)
+
+    scene.worker.behave = run_on
+    scene.handler._raise = held_up  # type: ignore[method-assign]
+    scene.handler.attest = attest  # type: ignore[method-assign]
+    again = work_pb2.Grant()
+    again.CopyFrom(scene.grant)
+    again.subtask, again.params_json = "again", json.dumps({"segments": 2, "fps": 24})
+    scene.handler.script = [
+        work_pb2.LeaseReply(grant=scene.grant),
+        work_pb2.LeaseReply(grant=again),
+        *[work_pb2.LeaseReply(idle="all_leased")] * 20,
+    ]
+    board = Board(60_000, now_ms)
+    await board.add(scene.job)
+    lane = scene.lane(board, asyncio.Event())
+    serving = asyncio.create_task(lane.serve())
+    await second.wait()
+    assert [run.grant.subtask for run in lane.delivering] == ["assemble"]
+    assert scene.handler.attestations == []
+    gate.set()
+    await paid.wait()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert lane.delivering == []
+    assert [one.subtask for one in scene.handler.attestations] == ["assemble", "again"]
 
 
 async def test_a_job_is_attended_to_while_others_take_every_slot(scene: Scene) -> None:

@@ -412,6 +412,26 @@ def test_an_idle_provider_shortens_the_queue_of_a_busy_one() -> None:
     assert name == "upscale-1"
 
 
+def test_the_next_run_does_not_wait_until_a_result_has_arrived() -> None:
+    run, first, token = half_delivered()
+    second, other = run.lease(A)
+    assert second != first
+    assert choose(run.state, A) == "slots_taken"
+    run.feed(e.DeliveryStarted, subtask=second, token=other, total_bytes=100)
+    assert choose(run.state, A) == "slots_taken"  # two results on their way are enough
+    run.deliver(first, token)
+    run.feed(e.AttestationReceived, subtask=first, token=token, attestation=attestation(1))
+    assert choose(run.state, A) == "inputs_not_ready"  # a slot is free again
+
+
+def test_a_provider_that_delivers_and_takes_nothing_more_is_not_absent() -> None:
+    run, first, token = half_delivered()
+    run.feed(e.ProgressReceived, subtask=first, token=token)
+    found = due(run.state)
+    assert found is not None
+    assert isinstance(found.event, e.LeaseExpired)
+
+
 def test_foreign_events_leave_the_state_alone() -> None:
     run = Run().posted()
     run.award(SHARED)

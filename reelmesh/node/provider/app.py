@@ -27,7 +27,7 @@ from reelmesh.node.provider.paymaster import Paymaster
 from reelmesh.node.provider.session import JobSession, Node
 from reelmesh.node.provider.state import JobRecord, ProviderState
 from reelmesh.node.provider.status import write_json
-from reelmesh.node.provider.work import Finished, Kit
+from reelmesh.node.provider.work import Finished, Kit, LeaseRun
 from reelmesh.node.rpc.certstore import load_or_make
 from reelmesh.node.rpc.limits import RpcLimits
 from reelmesh.node.storage.artifacts import ArtifactStore
@@ -282,7 +282,7 @@ class Provider:
                 "warning": self._warning,
                 "device": self._machine.device_name,
                 "slots": self._config.slots,
-                "current": [one for lane in self._lanes if (one := _current(lane)) is not None],
+                "current": [_told(run) for lane in self._lanes for run in _under_way(lane)],
                 "open_jobs": [job.record.job_id for job in self._board.working()],
                 "tasks_last_hour": totals.done_last_hour,
                 "tasks_in_all": totals.done,
@@ -302,14 +302,14 @@ class Provider:
         )
 
 
-def _current(lane: Lane) -> dict[str, object] | None:
-    run = lane.run
-    if run is None:
-        return None
-    grant = run.grant
+def _under_way(lane: Lane) -> list[LeaseRun]:
+    return [*lane.delivering, *([lane.run] if lane.run is not None else [])]
+
+
+def _told(run: LeaseRun) -> dict[str, object]:
     return {
-        "job": "0x" + grant.job_id.hex(),
-        "subtask": grant.subtask,
+        "job": "0x" + run.grant.job_id.hex(),
+        "subtask": run.grant.subtask,
         "done": f"{run.fraction:.0%}",
         "note": run.note,
     }

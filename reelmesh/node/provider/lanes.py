@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any
 
 from reelmesh.errors import PeerError
 from reelmesh.node.logging import get_logger
@@ -79,7 +80,7 @@ class Board:
 
 
 class Lane:
-    """One slot.
+    """One slot. A result is delivered while the next subtask runs.
 
     Args:
         stopped: Called when a job gives no more work, so that its pay is looked after.
@@ -87,7 +88,8 @@ class Lane:
         failed: Called with a stage and the MiB it needed when a run went out of memory.
 
     Attributes:
-        run: The lease in hand.
+        run: The subtask that runs.
+        delivering: The results on their way; two at most, and no further lease meanwhile.
     """
 
     def __init__(
@@ -108,25 +110,41 @@ class Lane:
         self._resident = resident
         self._failed = failed
         self.run: LeaseRun | None = None
+        self.delivering: list[LeaseRun] = []
+        self._leases: set[asyncio.Task[bool]] = set()
 
     async def serve(self) -> None:
         """Work until cancelled."""
-        while True:
-            job = await self._board.next()
-            began = time.monotonic()
-            await self._turn(job, self._board.wait_ms())
-            # an answer that comes at once, again and again, must not become a busy loop
-            if time.monotonic() - began < _LEAST_TURN_S:
-                await asyncio.sleep(_LEAST_TURN_S)
+        try:
+            while True:
+                job = await self._board.next()
+                began = time.monotonic()
+                worked = await self._turn(job, self._board.wait_ms())
+                # an answer that comes at once, again and again, must not become a busy loop
+                if not worked and time.monotonic() - began < _LEAST_TURN_S:
+                    await asyncio.sleep(_LEAST_TURN_S)
+        finally:
+            for lease in self._leases:
+                lease.cancel()
+            await asyncio.gather(*self._leases, return_exceptions=True)
 
     async def attend(self, job: JobSession) -> None:
         """Say that this node is there though it takes no work now, and agree to a final total."""
         await self._turn(job, 0, busy=True)
 
-    async def _turn(self, job: JobSession, wait_ms: int, *, busy: bool = False) -> None:
-        try:
+    async def _turn(self, job: JobSession, wait_ms: int, *, busy: bool = False) -> bool:
+        """Ask once. Returns whether a subtask was run."""
+
+        async def ask() -> bool:
             reply = await job.lease(wait_ms, self._resident(), busy=busy)
-            await self._handle(job, reply, busy=busy)
+            return await self._handle(job, reply, busy=busy)
+
+        return await self._bear(job, ask())
+
+    async def _bear(self, job: JobSession, doing: Coroutine[Any, Any, bool]) -> bool:
+        """What it returns, or False; whatever goes wrong ends this job here, or nothing at all."""
+        try:
+            return await doing
         except (Unreachable, CallTimedOut):
             if self._board.vanished(job):
                 await self._stop(job, "coordinator_vanished")
@@ -143,30 +161,58 @@ class Lane:
             # nothing that one coordinator says may end the node
             log.exception("lane_failed", job=short(job.record.job_id))
             await self._stop(job, "internal")
+        return False
 
     async def _handle(
         self, job: JobSession, reply: work_pb2.LeaseReply, *, busy: bool = False
-    ) -> None:
+    ) -> bool:
         match reply.WhichOneof("what"):
             case "grant" if busy:
                 await job.give_back(reply.grant, "cancelled", "no slot is free", retry=True)
             case "grant":
                 job.still_paid()
-                await self._work(job, reply.grant)
+                return await self._work(job, reply.grant)
             case "settlement":
+                # a total that was agreed to before a result is paid for would cut it off
+                await self._delivered()
                 total = await job.agree(reply.settlement)
                 log.info("agreed_to_total", job=short(job.record.job_id), eth=ether(total))
             case "closed":
                 await self._stop(job, reply.closed[:40] or "closed")
             case _:
-                return
+                pass
+        return False
 
-    async def _work(self, job: JobSession, grant: work_pb2.Grant) -> None:
-        began = self._clock_ms()
+    async def _work(self, job: JobSession, grant: work_pb2.Grant) -> bool:
+        """Run a subtask; returns once its result is on its way, and no other is before it."""
+        earlier = set(self._leases)
+        run = self.run = LeaseRun(job, grant, self._kit)
+        lease = asyncio.create_task(self._bear(job, self._see_through(job, run)), name="lease")
+        self._leases.add(lease)
+        lease.add_done_callback(self._leases.discard)
+        ran = asyncio.create_task(run.ran.wait(), name="ran")
+        try:
+            await asyncio.wait({lease, ran}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ran.cancel()
+            self.run = None
+        if not lease.done():
+            self.delivering.append(run)
+            lease.add_done_callback(lambda _: self.delivering.remove(run))
+        await self._delivered(earlier)
+        return run.ran.is_set()
+
+    async def _delivered(self, leases: Collection[asyncio.Task[bool]] | None = None) -> None:
+        """Wait until these leases are over; without any named, all of this lane's."""
+        under_way = self._leases if leases is None else leases
+        if under_way:
+            await asyncio.wait(set(under_way))
+
+    async def _see_through(self, job: JobSession, run: LeaseRun) -> bool:
+        began, grant = self._clock_ms(), run.grant
         log.info(
             "running", job=short(job.record.job_id), subtask=grant.subtask, attempt=grant.attempt
         )
-        run = self.run = LeaseRun(job, grant, self._kit)
         outcome = "shutting_down"
         try:
             outcome = await run.go()
@@ -174,11 +220,11 @@ class Lane:
             outcome = "unpaid"
             raise
         finally:
-            self.run = None
             if run.needed_mb:
                 self._failed(run.offering, run.needed_mb)
             run_ms = self._clock_ms() - began
             await asyncio.shield(self._note(job, grant, outcome, run_ms))
+        return outcome == "done"
 
     async def _note(
         self, job: JobSession, grant: work_pb2.Grant, outcome: str, run_ms: int

@@ -90,6 +90,7 @@ class LeaseRun:
     Attributes:
         fraction, note: How far the run is, for reports and for `provider status`.
         needed_mb: What the run needed, MiB, when it went out of memory; else 0.
+        ran: Set when the slot is free: the result is there and only has to be delivered.
         offering: The stage, with the production model where the grant names one.
     """
 
@@ -100,6 +101,7 @@ class LeaseRun:
         self.fraction = 0.0
         self.note = ""
         self.needed_mb = 0
+        self.ran = asyncio.Event()
         self.offering = grant.stage
 
     async def go(self) -> str:
@@ -149,6 +151,7 @@ class LeaseRun:
             self._kit.remember(key, finished)
             files = [await self._kit.store.path(ref.sha256) for ref in finished.refs]
         self.fraction, self.note = 1.0, "delivering"
+        self.ran.set()
         await self._insist(lambda: self._job.deliver(self.grant, finished.refs, files))
         attestation = self._attestation(stage, inputs, finished)
         await self._insist(lambda: self._job.attest(self.grant, attestation))

@@ -83,7 +83,21 @@ def struck_out(state: JobState, provider: NodeAddress) -> bool:
 
 
 def has_free_slot(state: JobState, provider: NodeAddress) -> bool:
-    """Whether it may run one more subtask at once."""
+    """Whether it may run one more subtask at once.
+
+    A result on its way holds no slot, so that the next run does not wait for the line; but no more
+    results than slots may be under way.
+    """
+    offer = state.offers.get(provider)
+    if offer is None:
+        return False
+    leases = leases_of(state, provider)
+    running = sum(lease.deliver_until_ms is None for lease in leases)
+    return running < offer.slots and len(leases) < 2 * offer.slots
+
+
+def has_idle_slot(state: JobState, provider: NodeAddress) -> bool:
+    """Whether it has a slot that neither runs a subtask nor waits for a result to be taken."""
     offer = state.offers.get(provider)
     return offer is not None and len(leases_of(state, provider)) < offer.slots
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reelmesh.scheduler.job.choosing import has_free_slot
+from reelmesh.scheduler.job.choosing import has_idle_slot
 from reelmesh.scheduler.job.closing import work_ends
 from reelmesh.scheduler.job.events import (
     AwardExpired,
@@ -55,7 +55,7 @@ def _tender_deadlines(state: JobState) -> Iterator[Due]:
 
 
 def _subtask_deadlines(state: JobState) -> Iterator[Due]:
-    idle = {provider for provider in state.providers if has_free_slot(state, provider)}
+    idle = {provider for provider in state.providers if has_idle_slot(state, provider)}
     for name, subtask in state.subtasks.items():
         if subtask.lease is not None:
             at_ms = lease_ends(subtask.lease)

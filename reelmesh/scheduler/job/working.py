@@ -5,7 +5,7 @@ from __future__ import annotations
 from reelmesh.scheduler.ids import NodeAddress, SubtaskId, Wei
 from reelmesh.scheduler.job.accounts import advance, chunk_pay, expected_ms, leases_of
 from reelmesh.scheduler.job.changes import Step, unchanged, with_fields, with_provider, with_subtask
-from reelmesh.scheduler.job.choosing import OWN_DISK, choose, has_free_slot, in_good_hands, is_ready
+from reelmesh.scheduler.job.choosing import OWN_DISK, choose, has_idle_slot, in_good_hands, is_ready
 from reelmesh.scheduler.job.effects import CancelLease, Once, RaiseVoucher, WakeProviders
 from reelmesh.scheduler.job.events import (
     AttestationReceived,
@@ -272,7 +272,7 @@ def take_up_ends(state: JobState, name: SubtaskId) -> int | None:
     owner = subtask.assignee
     assert owner is not None
     assert subtask.ready_ms is not None
-    if not has_free_slot(state, owner):
+    if not has_idle_slot(state, owner):
         return None
     account = state.providers[owner]
     since = max(subtask.ready_ms, account.idle_since_ms)
