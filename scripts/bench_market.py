@@ -36,11 +36,8 @@ ROUNDS = 3
 
 
 def main() -> int:
-    rounds = []
-    for _ in range(ROUNDS):  # in turns, so that a busy minute of the machine falls on all of them
-        rounds.append(
-            (run_locally(), asyncio.run(run_market((ONE,))), asyncio.run(run_market((ONE, TWO))))
-        )
+    # In turns, so that a busy minute of the machine falls on all of them.
+    rounds = [(run_locally(), run_market(ONE), run_market(ONE, TWO)) for _ in range(ROUNDS)]
     local, one, two = (median(times) for times in zip(*rounds, strict=True))
     overheads = [one / local for local, one, _ in rounds]
     speedups = [one / two for _, one, two in rounds]
@@ -51,9 +48,9 @@ def main() -> int:
             "baseline": round(local, 1),
             "ratio": round(one / local, 3),
             "target": "<= 1.25",
-            "how": f"median of {_told(overheads)}; {one:.1f} s through the market with one provider "
-            f"of one thread, bids held open for 2 s, over {local:.1f} s for the same plan in one "
-            "process of one thread",
+            "how": f"median of {_told(overheads)}; {one:.1f} s through the market with one "
+            f"provider of one thread, bids held open for 2 s, over {local:.1f} s for the same plan "
+            "in one process of one thread",
         },
         "speedup_2": {
             "value": round(median(speedups), 3),
@@ -86,8 +83,12 @@ def run_locally() -> float:
     return took
 
 
-async def run_market(profiles: tuple[Profile, ...]) -> float:
+def run_market(*profiles: Profile) -> float:
     """Seconds from submit to delivered, with these providers, after a small job that warms up."""
+    return asyncio.run(_run_market(profiles))
+
+
+async def _run_market(profiles: tuple[Profile, ...]) -> float:
     with tempfile.TemporaryDirectory(prefix="rm-bench-") as folder:
         root = Path(folder)
         async with Devnet(root, profiles=profiles):
