@@ -64,10 +64,12 @@ class Depth:
     Attributes:
         steps: of the denoise loop.
         guided: the first so many of them are guided by the text.
+        sparse: of a drawn clip's frames only what has detail is enlarged by the network.
     """
 
     steps: int
     guided: int
+    sparse: bool = False
 
     @property
     def predictions(self) -> int:
@@ -102,7 +104,8 @@ def choose_depth(quality: Quality, steps: int, content: Complexity) -> Depth:
 
     fixed: every step as asked. draft: the least at which the built-in model still obeys plain
     prompts, whatever the content. auto: as much as the content needs, at most what was asked for.
-    high: half as many steps again.
+    high: half as many steps again. draft and auto enlarge only what has detail, where the content
+    is not complex: a drawing of several things is hardly plain anywhere.
 
     Args:
         steps: what the buyer asked for, 4..50.
@@ -110,17 +113,18 @@ def choose_depth(quality: Quality, steps: int, content: Complexity) -> Depth:
     if quality == "high":
         more = min(50, steps * 3 // 2)
         return Depth(more, more)
+    sparse = quality != "fixed" and content.word != "complex"
     enough = {"simple": 8, "medium": 12, "complex": steps}[content.word]
     if quality == "draft":
-        return _at_most(steps, 6)
+        return _at_most(steps, 6, sparse=sparse)
     if quality == "auto" and enough < steps:
-        return _at_most(steps, enough)
-    return Depth(steps, steps)
+        return _at_most(steps, enough, sparse=sparse)
+    return Depth(steps, steps, sparse)
 
 
-def _at_most(asked: int, enough: int) -> Depth:
+def _at_most(asked: int, enough: int, *, sparse: bool) -> Depth:
     steps = min(asked, enough)
-    return Depth(steps, -(-steps // 2))
+    return Depth(steps, -(-steps // 2), sparse)
 
 
 def complexity_of(spec: GeneratedSpec) -> Complexity:

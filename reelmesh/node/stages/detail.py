@@ -74,7 +74,9 @@ class Detailer:
             left, top, right, bottom = box
             made = self._through(x[top:bottom, left:right])
             there = y[SCALE * top : SCALE * bottom, SCALE * left : SCALE * right]
-            there += _weight(box, width, height) * (made - there)
+            weight = _weight(box, width, height)
+            there += weight * _level(made - there, weight)
+            np.clip(there, 0, 1, out=there)
         return y
 
     def _through(self, part: Image) -> Image:
@@ -135,6 +137,12 @@ def _union(a: Box, b: Box) -> Box:
 def _area(box: Box) -> int:
     left, top, right, bottom = box
     return (right - left) * (bottom - top)
+
+
+def _level(more: Image, weight: Image) -> Image:
+    """The difference that a box makes, with none where it fades: noise alone shifts colours too."""
+    fading = more[((weight > 0) & (weight < 1))[..., 0]]
+    return more - np.median(fading, axis=0) if len(fading) else more
 
 
 def _weight(box: Box, width: int, height: int) -> Image:
