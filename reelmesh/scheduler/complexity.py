@@ -64,7 +64,7 @@ class Depth:
     Attributes:
         steps: of the denoise loop.
         guided: the first so many of them are guided by the text.
-        sparse: of a drawn clip's frames only what has detail is enlarged by the network.
+        sparse: of a text's clip, at the first sizes, only what has detail is enlarged by the network.
     """
 
     steps: int
@@ -105,7 +105,7 @@ def choose_depth(quality: Quality, steps: int, content: Complexity) -> Depth:
     fixed: every step as asked. draft: the least at which the built-in model still obeys plain
     prompts, whatever the content. auto: as much as the content needs, at most what was asked for.
     high: half as many steps again. draft and auto enlarge only what has detail, where the content
-    is not complex: a drawing of several things is hardly plain anywhere.
+    is not complex: what that saves, and its price, was measured for one thing on a plain ground.
 
     Args:
         steps: what the buyer asked for, 4..50.

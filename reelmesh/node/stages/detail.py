@@ -2,9 +2,9 @@
 
 On a plain ground the network draws nothing; it only shifts the colour a little, and amplifies faint
 noise. The shift is the same for every place of one colour, and cheap to know: over one colour a
-convolution is the sum of its kernel, so that the network is a function of three numbers. Plain parts
-are enlarged plainly with that shift; boxes around everything else go through the network, with some
-pixels around them, and are faded into the ground.
+convolution is the sum of its kernel, so that the network is a function of three numbers. Plain
+parts are enlarged plainly with that shift; boxes around everything else go through the network,
+with some pixels around them, and are faded into the ground.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def boxes_of_detail(x: Image) -> list[Box]:
     near = np.ones((3, 3), np.uint8)
     contrast = cv2.subtract(cv2.dilate(levels, near), cv2.erode(levels, near)).max(axis=2)
     margin = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
-    boxes = _merged(around(cv2.dilate((contrast > _TOLERANCE).astype(np.uint8), margin)))
+    busy: Any = cv2.dilate((contrast > _TOLERANCE).astype(np.uint8), margin)
+    boxes = _merged(around(busy))
     if sum(_area(box) for box in boxes) > _MOST * height * width:
         return [(0, 0, width, height)]
     return boxes
@@ -142,7 +143,8 @@ def _area(box: Box) -> int:
 def _level(more: Image, weight: Image) -> Image:
     """The difference that a box makes, with none where it fades: noise alone shifts colours too."""
     fading = more[((weight > 0) & (weight < 1))[..., 0]]
-    return more - np.median(fading, axis=0) if len(fading) else more
+    level: Image = more - np.median(fading, axis=0) if len(fading) else more
+    return level
 
 
 def _weight(box: Box, width: int, height: int) -> Image:
@@ -154,12 +156,13 @@ def _weight(box: Box, width: int, height: int) -> Image:
 
 
 def _ramps(length: int, *, before: bool, after: bool) -> NDArray[np.float32]:
-    at = (np.arange(SCALE * length, dtype=np.float32) + 0.5) / SCALE
+    at: NDArray[np.float32] = (np.arange(SCALE * length, dtype=np.float32) + 0.5) / SCALE
     start, end = _FADE
     weight = np.ones_like(at)
     for fades, depth in ((before, at), (after, length - at)):
         if fades:
-            weight = np.minimum(weight, np.clip((depth - start) / (end - start), 0, 1))
+            ramp: Any = np.clip((depth - start) / (end - start), 0, 1)
+            weight = np.minimum(weight, ramp)
     return weight
 
 
