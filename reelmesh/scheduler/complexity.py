@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from reelmesh.scheduler.sizes import is_first_size
 from reelmesh.scheduler.spec import GeneratedSpec, Quality
 
 _PLAIN_WORDS = 16
@@ -64,7 +65,7 @@ class Depth:
     Attributes:
         steps: of the denoise loop.
         guided: the first so many of them are guided by the text.
-        sparse: of a text's clip, at the first sizes, only what has detail is enlarged by the network.
+        sparse: of the frames only what has detail is enlarged by the network.
     """
 
     steps: int
@@ -135,8 +136,14 @@ def complexity_of(spec: GeneratedSpec) -> Complexity:
 
 
 def depth_of(spec: GeneratedSpec) -> Depth:
-    """The depth that a job is planned with."""
-    return choose_depth(spec.quality, spec.steps, complexity_of(spec))
+    """The depth that a job is planned with.
+
+    A picture's frames are enlarged whole: it may have detail everywhere, whatever the size of its
+    file, and who enlarges it is paid for the expected share.
+    """
+    depth = choose_depth(spec.quality, spec.steps, complexity_of(spec))
+    drawn = not spec.sources() and is_first_size(spec.width, spec.height)
+    return depth if drawn else replace(depth, sparse=False)
 
 
 def loop_params(spec: GeneratedSpec) -> dict[str, object]:

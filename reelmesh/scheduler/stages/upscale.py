@@ -13,8 +13,9 @@ MAX_CHUNK = 240
 """Frames of one subtask; at 1024x1024 its raw frames are 0.75 GB."""
 
 
-SPARSE = 0.3
-"""What enlarging sparsely costs, of enlarging all: the mean over plain drawings of one thing."""
+SPARSE = 0.4
+"""What enlarging sparsely costs, of enlarging all: the mean over held-out captions of one thing on a
+plain ground, a little rounded up. docs/quality/depth.md says how it was measured."""
 
 
 class UpscaleParams(StageParams):
