@@ -1,9 +1,10 @@
 """How much work a video is worth: the depth of a job, from its content and the quality asked for.
 
 A plain drawing of one thing that moves needs fewer denoising steps than a scene of several, and
-the guidance that makes a clip follow its text decides the layout in the first half of them. What
-is chosen here stands in the parameters of the subtasks, so that bids, attestations and the receipt
-all say what was run. How the levels were set: docs/quality/depth.md.
+the guidance that makes a clip follow its text decides the layout in the first half of them. Nor
+does the plain ground around it have anything that an enlarging network could draw. What is chosen
+here stands in the parameters of the subtasks, so that bids, attestations and the receipt all say
+what was run. How the levels were set: docs/quality/depth.md.
 """
 
 from __future__ import annotations

@@ -143,8 +143,8 @@ def _area(box: Box) -> int:
 def _level(more: Image, weight: Image) -> Image:
     """The difference that a box makes, with none where it fades: noise alone shifts colours too."""
     fading = more[((weight > 0) & (weight < 1))[..., 0]]
-    level: Image = more - np.median(fading, axis=0) if len(fading) else more
-    return level
+    level: Any = np.median(fading, axis=0) if len(fading) else 0
+    return more - level  # type: ignore[no-any-return]
 
 
 def _weight(box: Box, width: int, height: int) -> Image:
@@ -156,14 +156,13 @@ def _weight(box: Box, width: int, height: int) -> Image:
 
 
 def _ramps(length: int, *, before: bool, after: bool) -> NDArray[np.float32]:
-    at: NDArray[np.float32] = (np.arange(SCALE * length, dtype=np.float32) + 0.5) / SCALE
+    at: Any = (np.arange(SCALE * length, dtype=np.float32) + 0.5) / SCALE
     start, end = _FADE
-    weight = np.ones_like(at)
+    weight: Any = np.ones_like(at)
     for fades, depth in ((before, at), (after, length - at)):
         if fades:
-            ramp: Any = np.clip((depth - start) / (end - start), 0, 1)
-            weight = np.minimum(weight, ramp)
-    return weight
+            weight = np.minimum(weight, np.clip((depth - start) / (end - start), 0, 1))
+    return weight  # type: ignore[no-any-return]
 
 
 def _reduced(y: Image, size: tuple[int, int]) -> Image:

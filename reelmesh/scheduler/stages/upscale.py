@@ -14,8 +14,8 @@ MAX_CHUNK = 240
 
 
 SPARSE = 0.4
-"""What enlarging sparsely costs, of enlarging all: the mean over held-out captions of one thing on a
-plain ground, a little rounded up. docs/quality/depth.md says how it was measured."""
+"""What enlarging sparsely costs, of enlarging all: the mean over held-out captions of one thing on
+a plain ground, a little rounded up. docs/quality/depth.md says how it was measured."""
 
 
 class UpscaleParams(StageParams):
