@@ -36,6 +36,7 @@ def ran(folder: Path, stage: str, params: dict[str, Any], pictures: Any) -> tupl
     ("stage", "params", "side", "count"),
     [
         ("upscale", {**SIZE, "start": 0, "stop": 3}, 128, 3),
+        ("upscale", {**SIZE, "start": 0, "stop": 3, "sparse": True}, 128, 3),
         ("upscale_tile", TILE, 128, 2),
         ("refine", REFINED, 128, 3),
         ("encode_video", {**SIZE, "fps": 24, "crf": 18, "frames": 3}, 512, 3),

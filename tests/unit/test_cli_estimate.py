@@ -111,5 +111,6 @@ def test_the_comparison_is_an_assumption_that_can_be_changed() -> None:
 def test_the_command_needs_no_coordinator(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(["job", "estimate", "a red ball", "--quality", "auto"]) == 0
     out = capsys.readouterr().out
-    assert "auto: 8 steps, 4 of them guided; the prompt looks simple" in out
+    said = "auto: 8 steps, 4 of them guided, plain parts enlarged plainly; the prompt looks simple"
+    assert said in out
     assert outcome(["job", "estimate", "a red ball", "--node", "/nowhere"]) == 2

@@ -13,6 +13,7 @@ from reelmesh.scheduler.complexity import choose_depth, complexity, depth_of
 from reelmesh.scheduler.plan import parse_plan
 from reelmesh.scheduler.spec import GeneratedSpec, InvalidSpec, parse_spec
 from reelmesh.scheduler.stages import InvalidParams, entry, parse_params
+from reelmesh.scheduler.stages.upscale import SPARSE
 from reelmesh.scheduler.templates import make_plan
 
 PICTURE = {"kind": "image_to_video", "image": {"sha256": "ab" * 32, "size": 5000}}
@@ -87,6 +88,34 @@ def test_the_depth_stands_in_the_plan_and_in_its_price(kind: dict[str, Any]) -> 
     assert [task.units for task in loops["high"]] == [15, 15]
     assert all("guided" not in task.params for task in (*loops["fixed"], *loops["high"]))
     assert all(parse_plan(canonical(plan)) == plan for plan in plans.values())
+
+
+@pytest.mark.parametrize(
+    ("quality", "prompt", "sparse"),
+    [
+        ("auto", "a red ball", True),
+        ("draft", "a red ball grows, then stops", True),
+        ("auto", "two stars", False),
+        ("draft", "two stars", False),
+        ("fixed", "a red ball", False),
+        ("high", "a red ball", False),
+    ],
+)
+def test_plain_content_is_enlarged_sparsely(quality: str, prompt: str, sparse: bool) -> None:
+    plan = make_plan(_spec(quality=quality, prompt=prompt))
+    parts = [task for task in plan.subtasks if task.stage == "upscale"]
+    assert {task.params.get("sparse") for task in parts} == {True if sparse else None}
+    dense = make_plan(_spec(prompt=prompt))
+    whole = [task for task in dense.subtasks if task.stage == "upscale"]
+    share = SPARSE if sparse else 1
+    assert parts[0].units == pytest.approx(share * whole[0].units)
+    assert parts[0].memory_mb == whole[0].memory_mb
+    assert parse_plan(canonical(plan)) == plan
+
+
+def test_pictures_are_enlarged_whole() -> None:
+    plan = make_plan(_spec(quality="auto", **PICTURE))
+    assert not any("sparse" in task.params for task in plan.subtasks if task.stage == "upscale")
 
 
 def test_a_spec_that_says_nothing_of_quality_stays_as_it_was() -> None:

@@ -156,6 +156,7 @@ def _depth(spec: JobSpec) -> dict[str, Any] | None:
         "because": list(content.because),
         "steps": depth.steps,
         "guided": depth.guided,
+        "sparse": depth.sparse,
     }
 
 
@@ -187,6 +188,7 @@ def _said(told: dict[str, Any]) -> list[tuple[str, str]]:
     if (depth := told["depth"]) is not None:
         why = f" ({', '.join(depth['because'])})" if depth["because"] else ""
         steps = f"{depth['steps']} steps, {depth['guided']} of them guided"
+        steps += ", plain parts enlarged plainly" if depth["sparse"] else ""
         text = f"{depth['quality']}: {steps}; the prompt looks {depth['content']}{why}"
         lines.append(("quality", text))
     return [

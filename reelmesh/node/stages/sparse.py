@@ -59,11 +59,11 @@ def plan_work(seen: Picture, before: Picture | None, *, sparse: bool) -> Work:
     if len(_colours(seen, flat)) > MAX_COLOURS:
         flat[:] = False
     busy = (~(flat | same)).astype(np.uint8)
-    boxes = [_pixels(box, width, height) for box in _around(busy)]
+    boxes = [_pixels(box, width, height) for box in around(busy)]
     if _cost(boxes) >= _cost(whole):
         return Work(whole, [], every)
     done = np.zeros_like(busy)
-    for left, top, right, bottom in _around(busy):
+    for left, top, right, bottom in around(busy):
         done[top:bottom, left:right] = 1
     return Work(boxes, [_pixels(box, width, height) for box in _runs(flat, seen)], done)
 
@@ -99,7 +99,7 @@ def _colours(seen: Picture, cells: Plane) -> NDArray[np.uint8]:
     return np.unique(seen[ys * CELL + REACH, xs * CELL + REACH], axis=0)
 
 
-def _around(busy: Cells) -> list[Box]:
+def around(busy: Cells) -> list[Box]:
     """A box, in cells, around each group of cells that touch, at corners too."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(busy, connectivity=8)
     return [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count].tolist()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from reelmesh.scheduler.stages.entry import StageEntry, StageParams
 from reelmesh.scheduler.stages.interpolate import MAX_FRAMES
@@ -13,13 +13,29 @@ MAX_CHUNK = 240
 """Frames of one subtask; at 1024x1024 its raw frames are 0.75 GB."""
 
 
+SPARSE = 0.4
+"""What enlarging sparsely costs, of enlarging all: the mean over held-out captions of one thing on
+a plain ground, a little rounded up. docs/quality/depth.md says how it was measured."""
+
+
 class UpscaleParams(StageParams):
-    """Frames [start, stop) of the input, upscaled to width x height pixels."""
+    """Frames [start, stop) of the input, upscaled to width x height pixels.
+
+    sparse: what is plain does not go through the network. Left out where all does.
+    """
 
     start: Annotated[int, Field(ge=0, lt=MAX_FRAMES)]
     stop: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
     width: Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
     height: Annotated[int, Field(ge=64, le=1024, multiple_of=64)]
+    sparse: bool = False
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = write(self)
+        if not self.sparse:
+            fields.pop("sparse", None)
+        return fields
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -30,6 +46,10 @@ class UpscaleParams(StageParams):
 
 def _pixels(params: UpscaleParams) -> int:
     return (params.stop - params.start) * params.width * params.height
+
+
+def _units(params: UpscaleParams) -> float:
+    return _pixels(params) / 1e6 * (SPARSE if params.sparse else 1)
 
 
 def _memory_mb(params: UpscaleParams) -> int:
@@ -46,7 +66,7 @@ ENTRY = StageEntry(
     outputs={"frames": "frames"},
     params=UpscaleParams,
     unit="megapixel",
-    units=lambda params: _pixels(params) / 1e6,
+    units=_units,
     memory_mb=_memory_mb,
     # Lossless coding leaves about a quarter of smooth enlarged frames.
     bytes_out=lambda params: _pixels(params) * 3 // 4,

@@ -42,7 +42,8 @@ def plan(
     small = chain[-1]
     if is_first_size(spec.width, spec.height):
         chain.append(_timeline(spec, small))
-        enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames)
+        sparse = depth_of(spec).sparse
+        enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames, sparse=sparse)
     else:
         enlarged, encoded = tiled.enlarge(
             spec, small, SKELETON_FRAMES, (SKELETON_SIZE, SKELETON_SIZE), CRF, tile_side
@@ -76,18 +77,27 @@ def _timeline(spec: GeneratedSpec, small: Subtask) -> Subtask:
 
 
 def chunks(
-    spec: JobSpec, smooth: Subtask, frames: int, most: int, first: int = 0, crf: int = CRF
+    spec: JobSpec,
+    smooth: Subtask,
+    frames: int,
+    most: int,
+    first: int = 0,
+    crf: int = CRF,
+    *,
+    sparse: bool = False,
 ) -> tuple[list[Subtask], list[Subtask]]:
     """Upscaling and encoding of a subtask's `frames` frames, in chunks of at most `most`.
 
-    first: the number of the first chunk, where other chunks of the video come before.
+    Args:
+        first: the number of the first chunk, where other chunks of the video come before.
+        sparse: only what has detail goes through the upscaler's network.
     """
     enlarged, encoded = [], []
     size = {"width": spec.width, "height": spec.height}
+    how = {"sparse": True} if sparse else {}
     for i, (start, stop) in enumerate(pairwise(cuts(frames, most)), start=first):
-        chunk = build_subtask(
-            f"upscale-{i}", "upscale", {**size, "start": start, "stop": stop}, {"frames": smooth}
-        )
+        params = {**size, "start": start, "stop": stop, **how}
+        chunk = build_subtask(f"upscale-{i}", "upscale", params, {"frames": smooth})
         enlarged.append(chunk)
         encode = {**size, "fps": spec.fps, "crf": crf, "frames": stop - start}
         encoded.append(
