@@ -2,11 +2,12 @@
 
 Held-out scenes of one thing, and of the wider world, are each put in words twice: the plain
 caption, as an earlier job's prompt, and another full wording, as a later one's. Then one attribute
-is changed, in the plain caption and in the other wording. Printed: how many rewordings the later job
-would take the earlier one's clip for, how many changes (none should be), and how far the nearest
-change is that the words let through. Last, for rewordings that are taken, what the probe reads in
-the clip that is taken, against the later prompt's scene, beside a clip made for that prompt from
-the same seed. Exits 1 where a change is taken, or the taken clips read worse by more than 0.02.
+is changed, in the plain caption and in the other wording. Printed: for how many rewordings the
+later job would take the earlier one's clip, for how many changes (none should be), and how far the
+nearest change is that the words let through. Last, for rewordings that are taken, what the probe
+reads in the clip that is taken, against the later prompt's scene, beside a clip made for that
+prompt from the same seed. Exits 1 where a change is taken, or the taken clips read worse by more
+than 0.02.
 
 `docs/quality/reuse.md` was written from the default seed; the threshold was set with --seed 101.
 """
