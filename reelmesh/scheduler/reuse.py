@@ -45,40 +45,44 @@ class Clip:
     Attributes:
         text, latent: The subtask that reads the prompt, and the one that finishes the latent.
         prompt: As the model reads it, without the lines that are said.
+        seed: Of the noise that the latent begins with.
     """
 
     text: SubtaskId
     latent: SubtaskId
     prompt: str
+    seed: int
 
 
 def clip_of(plan: Plan) -> Clip | None:
     """A template's clip; None where nothing is denoised from a prompt alone."""
     made = [subtask for subtask in plan.subtasks if subtask.stage == "skeleton"]
-    texts = [ref.subtask for subtask in made[-1:] for ref in subtask.inputs]
-    for name in texts:
-        if plan[name].stage == "encode_text":
-            return Clip(name, made[-1].id, str(plan[name].params["prompt"]))
-    return None
+    if not made or not made[-1].inputs:
+        return None
+    last = made[-1]
+    (text,) = (plan[ref.subtask] for ref in last.inputs if ref.name == "features")
+    return Clip(text.id, last.id, str(text.params["prompt"]), int(str(last.params["seed"])))
 
 
-def latent_key(plan: Plan, clip: Clip, prompt: str) -> str:
-    """The work key that the finished latent would have, had the prompt been another."""
+def latent_key(plan: Plan, clip: Clip, prompt: str, seed: int | None = None) -> str:
+    """The work key that the finished latent would have, had the prompt been another.
+
+    seed: another one, too; else the plan's.
+    """
     first: list[Subtask] = []
     for subtask in plan.subtasks:
-        if subtask.id == clip.text:
-            params = {**subtask.params, "prompt": prompt}
-            first.append(subtask.model_copy(update={"params": params}))
-        else:
-            first.append(subtask)
+        other: dict[str, object] = {"prompt": prompt} if subtask.id == clip.text else {}
+        if subtask.stage == "skeleton" and seed is not None:
+            other["seed"] = seed
+        first.append(subtask.model_copy(update={"params": {**subtask.params, **other}}))
         if subtask.id == clip.latent:
             break
     return _keys(first)[clip.latent]
 
 
 def loop_key(plan: Plan, clip: Clip) -> str:
-    """What decides the finished latent beside the prompt: seed, steps, guidance, release."""
-    return latent_key(plan, clip, "")
+    """What decides the finished latent beside prompt and seed: steps, guidance, the stage."""
+    return latent_key(plan, clip, "", 0)
 
 
 def work_keys(plan: Plan, like: str | None = None) -> dict[SubtaskId, str]:

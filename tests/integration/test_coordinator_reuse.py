@@ -16,6 +16,7 @@ from coordinator_world import BUDGET, Actor, World, actors, spec, world
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.deploy import Deployment
 from reelmesh.node.cli.control import ControlClient, Order, Taken
+from reelmesh.node.cli.submitting import with_similar_seed
 from reelmesh.node.coordinator import resembling
 from reelmesh.node.receipt.verify import verify
 
@@ -178,6 +179,15 @@ async def test_a_reworded_prompt_takes_the_clip_and_another_colour_does_not(
         assert Path(again.video).read_bytes() == Path(first["video"]).read_bytes()
         assert (again.job_id, again.similar_prompt) == (first["job_id"], BALL)
         assert 0.6 <= again.likeness < 1
+        asked = Order(
+            spec(prompt=REWORDED, seed=77).canonical().decode(), BUDGET, 600, here.out, "x"
+        )
+        seeded = await with_similar_seed(here.config.control_socket, asked)
+        assert json.loads(seeded.spec_json)["seed"] == 0
+        unlike = replace(
+            asked, spec_json=spec(prompt=GREEN.replace("left", "up")).canonical().decode()
+        )
+        assert await with_similar_seed(here.config.control_socket, unlike) == unlike
         exact = await made(here, "six", prompt=REWORDED, width=320)
         assert exact["reused"] == []
 

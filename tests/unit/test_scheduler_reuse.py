@@ -120,20 +120,24 @@ def test_with_another_prompts_clip_the_rest_is_the_work_of_that_prompts_job() ->
     assert {name for name in NAMES if like[name] == other[name]} == AFTER_THE_LATENT
     assert {name for name in NAMES if like[name] == own[name]} == set(NAMES) - AFTER_THE_LATENT
     assert work_keys(PLAN, SPEC.prompt) == own
+    clip = clip_of(PLAN)
+    assert clip is not None
+    seeded = make_plan(SPEC.model_copy(update={"prompt": OTHER, "seed": 7}))
+    assert latent_key(PLAN, clip, OTHER, 7) == work_keys(seeded)[clip.latent]
 
 
-def test_the_loops_key_is_of_everything_but_the_prompt() -> None:
+def test_the_loops_key_is_of_everything_but_prompt_and_seed() -> None:
     def key(**changes: object) -> str:
         plan = make_plan(SPEC.model_copy(update=changes))
         clip = clip_of(plan)
         assert clip is not None
         return loop_key(plan, clip)
 
-    assert key(prompt=OTHER, width=512, seconds=4.0) == key()
+    assert key(prompt=OTHER, width=512, seconds=4.0, seed=7) == key()
     assert key(layer="preview") == key()
     assert key(repair=Repair(start=0.0, stop=1.0, seed=4)) == key()
-    alone = {key(), key(seed=7), key(steps=10), key(guidance=3.0), key(quality="high")}
-    assert len(alone) == 5
+    alone = {key(), key(steps=10), key(guidance=3.0), key(quality="high")}
+    assert len(alone) == 4
     # a prompt that is planned with more steps is another loop
     assert key(quality="auto") != key(quality="auto", prompt="a red ball above a blue star")
 

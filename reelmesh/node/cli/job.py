@@ -30,7 +30,7 @@ SimilarOption = Annotated[
     bool,
     typer.Option(
         "--similar",
-        help="Take in the clip of an earlier prompt that asks for the same in other words, too.",
+        help="Also take in the clip of an earlier prompt that asks for the same in other words.",
     ),
 ]
 PreviewOption = Annotated[
@@ -65,7 +65,7 @@ def submit(
       reelmesh job submit --image photo.png --seconds 10 "moving to the left"
       reelmesh job submit --audio "a big red ball bouncing over a white background"
       reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
-      reelmesh job submit --similar --seed 3 "a big crimson ball drifting left on a navy backdrop"
+      reelmesh job submit --similar "a big crimson ball drifting left on a navy backdrop"
       reelmesh job submit --model wan-t2v --size 832x480 --budget 0.1eth "a fox runs through snow"
 
     [bold]From a video of yours[/bold]
@@ -95,6 +95,8 @@ def submit(
     mode = _reuse_word(reuse=reuse, similar=similar)
     order = Order(written, wei, limit, folder, stem, request.sources, mode)
     say_notes(request.notes)
+    if similar and options.seed is None:
+        order = asyncio.run(submitting.with_similar_seed(socket, order))
     if preview:
         order = asyncio.run(layered.preview_order(socket, order))
     job_id = _post(socket, order, where, detach=detach, as_json=as_json)

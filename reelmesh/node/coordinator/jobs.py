@@ -16,7 +16,11 @@ from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
 from reelmesh.node.coordinator.records import JobRecord, Reused, Similar, created
-from reelmesh.node.coordinator.resembling import cut_as_before, cut_like_similar
+from reelmesh.node.coordinator.resembling import (
+    cut_as_before,
+    cut_like_similar,
+    seed_of_similar,
+)
 from reelmesh.node.coordinator.reusing import Cut, cut
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.sources import keep_sources
@@ -116,10 +120,16 @@ class Jobs:
         """What a job would come to now. Money is decimal text of wei.
 
         Returns least and least_whole: the least sum that the work left, and the whole, is put to
-        the market for; subtasks: how many are left; reused: how many are not.
+        the market for; subtasks: how many are left; reused: how many are not; seed: with reuse
+        "any", which is "similar" whatever the seed, of the clip that would be taken, or null.
         """
         services = self._services
-        whole = make_plan(parse_spec(spec_json))
+        spec = parse_spec(spec_json)
+        whole = make_plan(spec)
+        seed = await seed_of_similar(services, whole) if reuse == "any" else None
+        if seed is not None:
+            whole = make_plan(spec.model_copy(update={"seed": seed}))
+        reuse = "similar" if reuse == "any" else reuse
         check_reuse(reuse)
         left = (await self._cut(whole, reuse)).plan
         rates = reference_rates(services.config)
@@ -129,6 +139,7 @@ class Jobs:
             "least_whole": str(least_budget(whole, rates)),
             "subtasks": count,
             "reused": len(whole.subtasks) - count,
+            "seed": seed,
         }
 
     async def submit(self, request: Request) -> Submitted:

@@ -46,7 +46,9 @@ async def cut_like_similar(services: Services, plan: Plan) -> Cut:
     exact = await cut(services, plan)
     if not makes_clip(exact.plan):
         return exact
-    for similar in (await _nearest(services, plan))[:_MOST_TRIED]:
+    clip = clip_of(plan)
+    near = await _nearest(services, plan, clip.seed) if clip is not None else []
+    for similar, _ in near[:_MOST_TRIED]:
         found = await cut(services, plan, similar)
         if not makes_clip(found.plan):
             log.info("similar_prompt_taken", distance=similar.distance)
@@ -65,27 +67,38 @@ async def cut_as_before(services: Services, plan: Plan, similar: Similar | None)
     return found
 
 
-async def _nearest(services: Services, plan: Plan) -> list[Similar]:
-    """Kept clips of prompts that ask for the same, the nearest first."""
+async def seed_of_similar(services: Services, plan: Plan) -> int | None:
+    """The seed of the nearest prompt's clip; None where none is near. Raises CannotCompare."""
+    _check_installed()
+    near = await _nearest(services, plan, None)
+    return near[0][1] if near else None
+
+
+async def _nearest(services: Services, plan: Plan, seed: int | None) -> list[tuple[Similar, int]]:
+    """Kept clips of prompts that ask for the same, each with its seed, the nearest first.
+
+    seed: None for any.
+    """
     clip = clip_of(plan)
     if clip is None:
         return []
     try:
-        rows = await services.kept.clips(space_of(services), loop_key(plan, clip), MOST_CANDIDATES)
+        space, loop = space_of(services), loop_key(plan, clip)
+        rows = await services.kept.clips(space, loop, seed, MOST_CANDIDATES)
     except StorageError as error:
         log.warning("nothing_similar", why=str(error))
         return []
-    prompts = [
-        row.prompt
+    fit = [
+        row
         for row in rows
         if ask_for_the_same(clip.prompt, row.prompt)
-        and row.key == latent_key(plan, clip, row.prompt)  # a row is believed in nothing
+        and row.key == latent_key(plan, clip, row.prompt, row.seed)  # believed in nothing
     ]
-    if not prompts:
+    if not fit:
         return []
-    told = await compare(clip.prompt, prompts)
-    near = [(d, p) for d, p in zip(told, prompts, strict=True) if d <= WITHIN]
-    return [Similar(prompt=prompt, distance=distance) for distance, prompt in sorted(near)]
+    told = await compare(clip.prompt, [row.prompt for row in fit])
+    near = sorted(zip(told, fit, strict=True), key=lambda pair: pair[0])
+    return [(Similar(prompt=r.prompt, distance=d), r.seed) for d, r in near if d <= WITHIN]
 
 
 def _check_installed() -> None:

@@ -211,7 +211,7 @@ def _clip_row(spec: JobSpec, name: SubtaskId, key: str) -> ClipRow | None:
     clip = clip_of(plan)
     if clip is None or clip.latent != name:
         return None
-    return ClipRow(key, loop_key(plan, clip), clip.prompt)
+    return ClipRow(key, loop_key(plan, clip), clip.prompt, clip.seed)
 
 
 @lru_cache(maxsize=1)

@@ -58,5 +58,6 @@ KEPT_CLIPS = Table(
     Column("work_key", String(64), primary_key=True),
     Column("loop_key", String(64), nullable=False, index=True),
     Column("prompt", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
 )
-"""For which prompt a kept latent was made; a row goes with its result's."""
+"""For which prompt and seed a kept latent was made; a row goes with its result's."""

@@ -34,11 +34,12 @@ class KeptRow:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """The prompt that a kept latent was made for; `loop_key` is what decides it besides."""
+    """Prompt and seed that a kept latent was made for; `loop_key` is what decides it besides."""
 
     key: str
     loop_key: str
     prompt: str
+    seed: int
 
 
 class ReuseIndex:
@@ -93,6 +94,7 @@ class ReuseIndex:
                         work_key=clip.key,
                         loop_key=clip.loop_key,
                         prompt=clip.prompt,
+                        seed=clip.seed,
                     )
                 )
             gone = {*earlier, *await _drop_beyond(connection, most_bytes)}
@@ -110,8 +112,11 @@ class ReuseIndex:
                     found[row.work_key] = _row(row)
         return found
 
-    async def clips(self, space: str, loop_key: str, most: int) -> list[ClipRow]:
-        """Kept latents that differ in nothing but their prompt, the latest used first."""
+    async def clips(self, space: str, loop_key: str, seed: int | None, most: int) -> list[ClipRow]:
+        """Kept latents that differ in nothing but their prompt, the latest used first.
+
+        seed: None for any.
+        """
         query = (
             select(KEPT_CLIPS)
             .join(
@@ -122,9 +127,11 @@ class ReuseIndex:
             .order_by(KEPT.c.used_ms.desc(), KEPT.c.work_key)
             .limit(most)
         )
+        if seed is not None:
+            query = query.where(KEPT_CLIPS.c.seed == seed)
         async with self._journal.reading() as connection:
             rows = (await connection.execute(query)).all()
-        return [ClipRow(row.work_key, row.loop_key, row.prompt) for row in rows]
+        return [ClipRow(row.work_key, row.loop_key, row.prompt, row.seed) for row in rows]
 
     async def touch(self, space: str, keys: Iterable[str], at_ms: int) -> None:
         """These were of use now."""
