@@ -3,11 +3,11 @@
 Held-out scenes of one thing, and of the wider world, are each put in words twice: the plain
 caption, as an earlier job's prompt, and another full wording, as a later one's. Then one attribute
 is changed, in the plain caption and in the other wording. Printed: for how many rewordings the
-later job would take the earlier one's clip, for how many changes (none should be), and how far the
-nearest change is that the words let through. Last, for rewordings that are taken, what the probe
-reads in the clip that is taken, against the later prompt's scene, beside a clip made for that
-prompt from the same seed. Exits 1 where a change is taken, or the taken clips read worse by more
-than 0.02.
+later job would take the earlier one's clip, for how many changes (none should be), and how many of
+these the words alone, and the distance alone, would take. Last, for rewordings that are taken, what
+the probe reads in the clip that is taken, against the later prompt's scene, beside a clip made for
+that prompt from the same seed. Exits 1 where a change is taken, or the taken clips read worse by
+more than 0.02.
 
 `docs/quality/reuse.md` was written from the default seed; the threshold was set with --seed 101.
 """
@@ -180,20 +180,27 @@ def judge_pairs(judge: Judge, groups: list[list[Pair]]) -> dict[str, Any]:
     other = [pair for group in groups for pair in group if pair.changed]
     taken = [pair for pair in again if judge.takes(pair)]
     passed = [pair for pair in other if ask_for_the_same(pair.later, pair.earlier)]
-    distances = sorted(judge.distance(pair.later, pair.earlier) for pair in passed)
     wrong = [pair for pair in other if judge.takes(pair)]
-    near = sum(judge.distance(pair.later, pair.earlier) <= WITHIN for pair in other)
+    far = sorted(judge.distance(pair.later, pair.earlier) for pair in other)
+    same = sorted(judge.distance(pair.later, pair.earlier) for pair in again)
     return {
         "rewordings": len(again),
         "taken": len(taken),
         "share_taken": round(len(taken) / len(again), 3),
         "changes": len(other),
         "changes_taken": len(wrong),
-        "changes_near_by_distance_alone": near,
+        "changes_near_by_distance_alone": sum(distance <= WITHIN for distance in far),
         "changes_passed_by_words_alone": len(passed),
-        "nearest_of_those": distances[0] if distances else None,
+        "rewordings_at": _quantiles(same),
+        "changes_at": _quantiles(far),
         "wrong": [[pair.earlier, pair.later] for pair in wrong],
     }
+
+
+def _quantiles(values: list[float]) -> list[float]:
+    """The least, a tenth, the half, nine tenths, the most."""
+    last = len(values) - 1
+    return [values[round(part * last)] for part in (0, 0.1, 0.5, 0.9, 1)]
 
 
 def clips(judge: Judge, prompts: list[str]) -> Tensor:
@@ -262,10 +269,12 @@ def show(told: dict[str, Any]) -> None:
     for name in ("simple", "wide"):
         found = told[name]
         print(f"{name}: {found['taken']} of {found['rewordings']} rewordings taken, "
-              f"{found['changes_taken']} of {found['changes']} changes; the words alone would take "
-              f"{found['changes_passed_by_words_alone']} of these, the nearest at "
-              f"{found['nearest_of_those']}, the distance alone "
+              f"{found['changes_taken']} of {found['changes']} changes; of these the words alone "
+              f"would take {found['changes_passed_by_words_alone']}, the distance alone "
               f"{found['changes_near_by_distance_alone']}")  # fmt: skip
+        for what in ("rewordings", "changes"):
+            quantiles = " ".join(f"{value:.2f}" for value in found[f"{what}_at"])
+            print(f"  {what} at a distance of (0 10 50 90 100%) {quantiles}")
         for earlier, later in found["wrong"]:
             print(f"  wrong: {earlier!r} for {later!r}")
         if "score" in found:

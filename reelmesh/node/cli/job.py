@@ -86,13 +86,13 @@ def submit(
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
+    mode = _reuse_word(reuse=reuse, similar=similar)
     request = build_request(options)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
     folder = out.absolute()
     stem = name or submitting.free_stem(folder, options.prompt)
     written = request.spec.canonical().decode()
-    mode = _reuse_word(reuse=reuse, similar=similar)
     order = Order(written, wei, limit, folder, stem, request.sources, mode)
     say_notes(request.notes)
     if similar and options.seed is None:

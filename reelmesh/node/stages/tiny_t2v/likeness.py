@@ -28,6 +28,7 @@ class _Reading:
     known: Mapping[str, str]
     unknown: tuple[str, ...]
     words: tuple[str, ...]
+    places: tuple[str, ...]
     shapes: tuple[str, ...]
     colours: tuple[str, ...]
 
@@ -50,12 +51,14 @@ def _read(prompt: str) -> _Reading:
     known = {name: value for name, value in found.known.items() if name not in in_order}
     words = re.findall(r"[a-z']+", prompt.lower())
     text = re.sub(r"\s+", " ", re.sub(r"[^a-z|\s]", " ", prompt.lower().replace(",", " | ")))
+    places = re.findall(r"\b(?:left|right|top(?! of)|bottom)\b", text)
     _, text = _take(text.strip(), _motion_pairs())
     _, text = _take_background(text)
     return _Reading(
         known,
         found.unknown,
         tuple(words) if any(word in _TURNS or word.endswith("n't") for word in words) else (),
+        tuple(places) if "second_shape" in found.known else (),
         _in_order(text, SHAPE_WORDS),
         _in_order(text, COLOUR_WORDS),
     )
