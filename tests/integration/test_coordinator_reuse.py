@@ -165,6 +165,7 @@ REWORDED = "big red ball drifting left over a plain blue background"
 GREEN = "a large green ball moving left over a blue background"
 
 
+@pytest.mark.timeout(400)
 async def test_a_reworded_prompt_takes_the_clip_and_another_colour_does_not(
     anvil: Anvil, deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ async def test_a_reworded_prompt_takes_the_clip_and_another_colour_does_not(
         assert exact["reused"] == []
 
 
+@pytest.mark.timeout(400)
 async def test_what_follows_a_similar_clip_is_kept_as_that_clips(
     anvil: Anvil, deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -226,6 +228,7 @@ async def test_what_follows_a_similar_clip_is_kept_as_that_clips(
         assert mended["similar"]["prompt"] == BALL
 
 
+@pytest.mark.timeout(400)
 async def test_a_similar_clip_that_is_damaged_is_made_for_the_prompt_itself(
     anvil: Anvil, deployment: Deployment, tmp_path: Path
 ) -> None:

