@@ -65,7 +65,7 @@ def submit(
       reelmesh job submit --image photo.png --seconds 10 "moving to the left"
       reelmesh job submit --audio "a big red ball bouncing over a white background"
       reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
-      reelmesh job submit --similar "a big crimson ball drifting left on a navy backdrop"
+      reelmesh job submit --similar "big red ball going left on blue"
       reelmesh job submit --model wan-t2v --size 832x480 --budget 0.1eth "a fox runs through snow"
 
     [bold]From a video of yours[/bold]
