@@ -9,7 +9,7 @@ the probe reads in the clip that is taken, against the later prompt's scene, bes
 that prompt from the same seed. Exits 1 where a change is taken, or the taken clips read worse by
 more than 0.02.
 
-`docs/quality/reuse.md` was written from the default seed; the threshold was set with --seed 101.
+`docs/quality/reuse.md` was written from the default seed; the threshold was set on other scenes.
 """
 
 from __future__ import annotations
