@@ -60,6 +60,7 @@ eval: setup ## Score the embedded model on held-out captions and on pictures
 	$(BIN)/python scripts/eval_depth.py
 	$(BIN)/python scripts/eval_sound.py
 	$(BIN)/python scripts/eval_size.py
+	$(BIN)/python scripts/eval_reuse.py
 
 clean: ## Remove what was built, keep what was installed
 	rm -rf build out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

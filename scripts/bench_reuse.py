@@ -4,12 +4,17 @@
 
 Seconds of one thread in all stages of a job, models loaded: a job of 4 s at 384x384, then the same
 prompt and seed in another size, a repair of one second, and a preview, each less what is kept.
+Then pairs of small jobs on held-out scenes, the second with the first one's prompt in other words,
+less what it may take in: also where it may not, and is made whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +30,16 @@ from reelmesh.scheduler.sources import Given
 from reelmesh.scheduler.spec import Repair, TextToVideo
 from reelmesh.scheduler.stages import entry
 from reelmesh.scheduler.templates import make_plan
+from scripts.eval_reuse import (
+    TOLERANCE,
+    Judge,
+    Pair,
+    clips,
+    read_simple,
+    read_wide,
+    simple_pairs,
+    wide_pairs,
+)
 
 SPEC = TextToVideo(
     prompt="a large red ball moving left over a blue background", width=384, height=384, seed=3
@@ -32,6 +47,8 @@ SPEC = TextToVideo(
 SMALLER = SPEC.model_copy(update={"width": 256, "height": 256})
 REPAIRED = SPEC.model_copy(update={"repair": Repair(start=1.0, stop=2.0, seed=99)})
 PREVIEW = SPEC.model_copy(update={"layer": "preview"})
+SMALL = TextToVideo(prompt="a red ball", seconds=1.0, width=256, height=256, seed=5)
+SIMPLE_PAIRS, WIDE_PAIRS, PAIRS_SEED = 8, 4, 2028
 
 
 class Keeper:
@@ -42,10 +59,13 @@ class Keeper:
         self._kept: dict[str, Path] = {}
         self._jobs = 0
 
-    def seconds(self, spec: TextToVideo, *, reuse: bool = True) -> float:
-        """Run a job less what is kept; keep what it makes. Seconds of one thread."""
+    def seconds(self, spec: TextToVideo, *, reuse: bool = True, like: str | None = None) -> float:
+        """Run a job less what is kept; keep what it makes. Seconds of one thread.
+
+        like: the prompt whose clip is taken for this one's.
+        """
         template = make_plan(spec)
-        keys = work_keys(template)
+        keys = work_keys(template, like)
         files = {name: self._kept[key] for name, key in keys.items() if key in self._kept}
         given = {name: _given(template, name, path) for name, path in files.items()}
         plan = prune(template, given if reuse else {}).plan
@@ -107,6 +127,83 @@ def measure() -> dict[str, dict[str, object]]:
     }
 
 
+def measure_similar() -> dict[str, dict[str, object]]:
+    """What a second job on a reworded prompt costs, and what its clip is worth."""
+    judge, rng = Judge(), random.Random(PAIRS_SEED)
+    simple = [group[0] for group in simple_pairs(SIMPLE_PAIRS, rng)]
+    wide = [group[0] for group in wide_pairs(WIDE_PAIRS, rng)]
+    ratios, spent = [], 0.0
+    for pair in [*simple, *wide]:
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Keeper(Path(folder))
+            first = kept.seconds(SMALL.model_copy(update={"prompt": pair.earlier}))
+            like = pair.earlier if judge.takes(pair) else None
+            second = kept.seconds(SMALL.model_copy(update={"prompt": pair.later}), like=like)
+        ratios.append(second / first)
+        spent += first
+    taken = sum(judge.takes(pair) for pair in [*simple, *wide])
+    lost = [
+        read(clips(judge, [pair.later for pair in pairs]), [pair.scene for pair in pairs])["all"]
+        - read(clips(judge, [_shown(judge, p) for p in pairs]), [p.scene for p in pairs])["all"]
+        for pairs, read in ((simple, read_simple), (wide, read_wide))
+    ]
+    count = len(ratios)
+    of = (
+        f"{count} held-out scenes ({SIMPLE_PAIRS} of one thing, {WIDE_PAIRS} of the wider world), "
+        f"plain caption first, then another wording drawn with seed {PAIRS_SEED}, same seed"
+    )
+    return {
+        "reuse_similar_ratio": {
+            "value": round(sum(ratios) / count, 4),
+            "unit": "",
+            "baseline": round(spent / count, 2),
+            "ratio": None,
+            "target": "<= 0.6",
+            "how": f"cpu-seconds of all stages of `job submit --similar`, 1 s at 256x256, over the "
+            f"first job's, mean over {of}; {taken} of {count} were taken, the others are made "
+            "whole; the baseline is the first jobs' mean",
+        },
+        "reuse_similar_score_lost": {
+            "value": round(max(lost), 4),
+            "unit": "",
+            "baseline": None,
+            "ratio": None,
+            "target": f"<= {TOLERANCE}",
+            "how": "share of the attributes that the probe reads right in clips made for the "
+            "second prompts, less the share in the clips that these jobs show; the worse of the "
+            f"two worlds, over the same {count} pairs",
+        },
+        "reuse_similar_compare_cpu_s": {
+            "value": round(_comparing_s(simple[0]), 2),
+            "unit": "cpu-s",
+            "baseline": None,
+            "ratio": None,
+            "target": None,
+            "how": "of the process in which the buyer's own node compares prompts, mostly loading "
+            "the model; not counted in the ratio, and not needed where no kept prompt's words fit",
+        },
+    }
+
+
+def _shown(judge: Judge, pair: Pair) -> str:
+    """The prompt whose clip the second job of a pair shows."""
+    return pair.earlier if judge.takes(pair) else pair.later
+
+
+def _comparing_s(pair: Pair) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "reelmesh.node.stages.compare_prompts"],
+        input=json.dumps({"prompt": pair.later, "others": [pair.earlier]}),
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def _figure(value: float, baseline: float, how: str) -> dict[str, object]:
     return {
         "value": round(value / baseline, 4),
@@ -119,4 +216,4 @@ def _figure(value: float, baseline: float, how: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
+    print(json.dumps(measure() | measure_similar(), indent=1))

@@ -12,7 +12,7 @@ from reelmesh.contracts import eip712, merkle
 from reelmesh.contracts.terms import Terms
 from reelmesh.node.coordinator.attested import attestation_of, attestations_root
 from reelmesh.node.coordinator.inputs import input_artifacts
-from reelmesh.node.coordinator.records import JobRecord, TermsRecord, created
+from reelmesh.node.coordinator.records import JobRecord, Reused, Similar, TermsRecord, created
 from reelmesh.node.proof import artifacts_root
 from reelmesh.node.receipt.build import build_receipt
 from reelmesh.node.wallet.keys import NodeKey
@@ -30,6 +30,8 @@ from reelmesh.scheduler.job.state import (
     StageOffer,
 )
 from reelmesh.scheduler.job.transition import create, transition
+from reelmesh.scheduler.reuse import prune, work_keys
+from reelmesh.scheduler.sources import Given
 from reelmesh.scheduler.spec import ImageToVideo, TextToVideo
 from reelmesh.scheduler.stages import entry
 from reelmesh.scheduler.templates import make_plan
@@ -86,13 +88,56 @@ def record_of(
     )
 
 
+EARLIER = "a big red ball moving left over a blue background"
+LATER = "large crimson ball drifting left on a navy backdrop"
+DISTANCE = 0.31
+
+
+def record_with_clip_of(
+    earlier: Finished, spec: TextToVideo, name: str = "interpolate", similar: Similar | None = None
+) -> JobRecord:
+    """A later job's, which takes in one result of an earlier one."""
+    record, template = record_of(earlier.coordinator, spec=spec), make_plan(spec)
+    done = earlier.state.subtasks[SubtaskId(name)].done
+    assert done is not None
+    inputs = input_artifacts(earlier.record, earlier.state, SubtaskId(name))
+    one = Reused(
+        subtask=SubtaskId(name),
+        key=work_keys(template, similar.prompt if similar else None)[SubtaskId(name)],
+        job_id=earlier.record.job_id,
+        made_as=SubtaskId(name),
+        provider=done.provider,
+        inputs={k: r.sha256 for k, r in inputs.items()},
+        outputs=done.outputs,
+        attestation=done.attestation,
+        similar=similar,
+    )
+    given = Given(sha256=one.output.sha256, size=one.output.size, kind=one.output.kind)
+    plan = prune(template, {one.subtask: given}).plan
+    return record.model_copy(update={"plan": plan, "reused": (one,)})
+
+
+def similar_play(name: str = "interpolate", distance: float = DISTANCE) -> Play:
+    """A job that goes on from the clip of another prompt."""
+    earlier = Play(spec=SPEC.model_copy(update={"prompt": EARLIER})).finish()
+    spec = SPEC.model_copy(update={"prompt": LATER})
+    similar = Similar(prompt=EARLIER, distance=distance)
+    return Play(record=record_with_clip_of(earlier, spec, name, similar))
+
+
 class Play:
     """Feeds one job's machine with what two honest providers would send."""
 
-    def __init__(self, *, consents: bool = True, spec: TextToVideo | ImageToVideo = SPEC) -> None:
+    def __init__(
+        self,
+        *,
+        consents: bool = True,
+        spec: TextToVideo | ImageToVideo = SPEC,
+        record: JobRecord | None = None,
+    ) -> None:
         self.coordinator = key("coordinator")
         self.workers = [key("worker-0"), key("worker-1")]
-        self.record = record_of(self.coordinator, spec=spec)
+        self.record = record or record_of(self.coordinator, spec=spec)
         shares = reserves(self.record.plan, Wei(BUDGET // 2))
         self.state = create(created(self.record, shares, Limits()))
         self.now = self.state.at_ms

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1creelmesh/proto/control.proto\x12\x0breelmesh.v1\"\x0f\n\rStatusRequest\"\xb5\x01\n\x10SubmitJobRequest\x12\x11\n\tspec_json\x18\x01 \x01(\t\x12\x0e\n\x06\x62udget\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\r\x12\x0f\n\x07out_dir\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12(\n\x07sources\x18\x07 \x03(\x0b\x32\x17.reelmesh.v1.SourceFile\x12\r\n\x05reuse\x18\x08 \x01(\t\"(\n\nSourceFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"/\n\x0eSubmitJobReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05video\x18\x02 \x01(\t\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\x13\n\x11ListOffersRequest\" \n\x0eShowJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"L\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x04\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\tdata_json\x18\x04 \x01(\t\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x19\n\tJsonReply\x12\x0c\n\x04json\x18\x01 \x01(\t2\xe4\x04\n\x07\x43ontrol\x12<\n\x06Status\x12\x1a.reelmesh.v1.StatusRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x41\n\x08QuoteJob\x12\x1d.reelmesh.v1.SubmitJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12G\n\tSubmitJob\x12\x1d.reelmesh.v1.SubmitJobRequest\x1a\x1b.reelmesh.v1.SubmitJobReply\x12@\n\x08ListJobs\x12\x1c.reelmesh.v1.ListJobsRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x44\n\nListOffers\x12\x1e.reelmesh.v1.ListOffersRequest\x1a\x16.reelmesh.v1.JsonReply\x12>\n\x07ShowJob\x12\x1b.reelmesh.v1.ShowJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x42\n\tCancelJob\x12\x1d.reelmesh.v1.CancelJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x41\n\x08WatchJob\x12\x1c.reelmesh.v1.WatchJobRequest\x1a\x15.reelmesh.v1.JobEvent0\x01\x12@\n\x08Shutdown\x12\x1c.reelmesh.v1.ShutdownRequest\x1a\x16.reelmesh.v1.JsonReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1creelmesh/proto/control.proto\x12\x0breelmesh.v1\"\x0f\n\rStatusRequest\"\xb5\x01\n\x10SubmitJobRequest\x12\x11\n\tspec_json\x18\x01 \x01(\t\x12\x0e\n\x06\x62udget\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\r\x12\x0f\n\x07out_dir\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12(\n\x07sources\x18\x07 \x03(\x0b\x32\x17.reelmesh.v1.SourceFile\x12\r\n\x05reuse\x18\x08 \x01(\t\"(\n\nSourceFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"Y\n\x0eSubmitJobReply\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05video\x18\x02 \x01(\t\x12\x16\n\x0esimilar_prompt\x18\x03 \x01(\t\x12\x10\n\x08likeness\x18\x04 \x01(\x01\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"\x13\n\x11ListOffersRequest\" \n\x0eShowJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"L\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x04\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x11\n\tdata_json\x18\x04 \x01(\t\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x19\n\tJsonReply\x12\x0c\n\x04json\x18\x01 \x01(\t2\xe4\x04\n\x07\x43ontrol\x12<\n\x06Status\x12\x1a.reelmesh.v1.StatusRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x41\n\x08QuoteJob\x12\x1d.reelmesh.v1.SubmitJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12G\n\tSubmitJob\x12\x1d.reelmesh.v1.SubmitJobRequest\x1a\x1b.reelmesh.v1.SubmitJobReply\x12@\n\x08ListJobs\x12\x1c.reelmesh.v1.ListJobsRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x44\n\nListOffers\x12\x1e.reelmesh.v1.ListOffersRequest\x1a\x16.reelmesh.v1.JsonReply\x12>\n\x07ShowJob\x12\x1b.reelmesh.v1.ShowJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x42\n\tCancelJob\x12\x1d.reelmesh.v1.CancelJobRequest\x1a\x16.reelmesh.v1.JsonReply\x12\x41\n\x08WatchJob\x12\x1c.reelmesh.v1.WatchJobRequest\x1a\x15.reelmesh.v1.JobEvent0\x01\x12@\n\x08Shutdown\x12\x1c.reelmesh.v1.ShutdownRequest\x1a\x16.reelmesh.v1.JsonReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCEFILE']._serialized_start=246
   _globals['_SOURCEFILE']._serialized_end=286
   _globals['_SUBMITJOBREPLY']._serialized_start=288
-  _globals['_SUBMITJOBREPLY']._serialized_end=335
-  _globals['_LISTJOBSREQUEST']._serialized_start=337
-  _globals['_LISTJOBSREQUEST']._serialized_end=369
-  _globals['_LISTOFFERSREQUEST']._serialized_start=371
-  _globals['_LISTOFFERSREQUEST']._serialized_end=390
-  _globals['_SHOWJOBREQUEST']._serialized_start=392
-  _globals['_SHOWJOBREQUEST']._serialized_end=424
-  _globals['_CANCELJOBREQUEST']._serialized_start=426
-  _globals['_CANCELJOBREQUEST']._serialized_end=460
-  _globals['_WATCHJOBREQUEST']._serialized_start=462
-  _globals['_WATCHJOBREQUEST']._serialized_end=510
-  _globals['_JOBEVENT']._serialized_start=512
-  _globals['_JOBEVENT']._serialized_end=588
-  _globals['_SHUTDOWNREQUEST']._serialized_start=590
-  _globals['_SHUTDOWNREQUEST']._serialized_end=623
-  _globals['_JSONREPLY']._serialized_start=625
-  _globals['_JSONREPLY']._serialized_end=650
-  _globals['_CONTROL']._serialized_start=653
-  _globals['_CONTROL']._serialized_end=1265
+  _globals['_SUBMITJOBREPLY']._serialized_end=377
+  _globals['_LISTJOBSREQUEST']._serialized_start=379
+  _globals['_LISTJOBSREQUEST']._serialized_end=411
+  _globals['_LISTOFFERSREQUEST']._serialized_start=413
+  _globals['_LISTOFFERSREQUEST']._serialized_end=432
+  _globals['_SHOWJOBREQUEST']._serialized_start=434
+  _globals['_SHOWJOBREQUEST']._serialized_end=466
+  _globals['_CANCELJOBREQUEST']._serialized_start=468
+  _globals['_CANCELJOBREQUEST']._serialized_end=502
+  _globals['_WATCHJOBREQUEST']._serialized_start=504
+  _globals['_WATCHJOBREQUEST']._serialized_end=552
+  _globals['_JOBEVENT']._serialized_start=554
+  _globals['_JOBEVENT']._serialized_end=630
+  _globals['_SHUTDOWNREQUEST']._serialized_start=632
+  _globals['_SHUTDOWNREQUEST']._serialized_end=665
+  _globals['_JSONREPLY']._serialized_start=667
+  _globals['_JSONREPLY']._serialized_end=692
+  _globals['_CONTROL']._serialized_start=695
+  _globals['_CONTROL']._serialized_end=1307
 # @@protoc_insertion_point(module_scope)

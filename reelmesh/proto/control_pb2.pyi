@@ -46,7 +46,7 @@ class SubmitJobRequest(google.protobuf.message.Message):
     request_id: builtins.str
     """idempotency: the same id submits once"""
     reuse: builtins.str
-    """"exact": take in what earlier jobs made; "" or "off": nothing"""
+    """"exact": take in what earlier jobs made; "" or "off": nothing;"""
     @property
     def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SourceFile]:
         """one for each source that the spec names"""
@@ -95,17 +95,25 @@ class SubmitJobReply(google.protobuf.message.Message):
 
     JOB_ID_FIELD_NUMBER: builtins.int
     VIDEO_FIELD_NUMBER: builtins.int
+    SIMILAR_PROMPT_FIELD_NUMBER: builtins.int
+    LIKENESS_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     """where `video` is set: of the earlier job that made it"""
     video: builtins.str
     """written at once, at no cost: all of it was kept"""
+    similar_prompt: builtins.str
+    """that such a video was made for, where it is another prompt"""
+    likeness: builtins.float
+    """of the two prompts; 1 is the same"""
     def __init__(
         self,
         *,
         job_id: builtins.str = ...,
         video: builtins.str = ...,
+        similar_prompt: builtins.str = ...,
+        likeness: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "video", b"video"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job_id", b"job_id", "likeness", b"likeness", "similar_prompt", b"similar_prompt", "video", b"video"]) -> None: ...
 
 global___SubmitJobReply = SubmitJobReply
 

@@ -6,8 +6,9 @@ same work, in whatever jobs they stand, so that the result of one will do for th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import SubtaskId
@@ -37,14 +38,81 @@ class Pruned:
     reused: tuple[SubtaskId, ...]
 
 
-def work_keys(plan: Plan) -> dict[SubtaskId, str]:
+@dataclass(frozen=True)
+class Clip:
+    """Where a text→video plan's prompt becomes a picture: all that follows rests on one latent.
+
+    Attributes:
+        text, latent: The subtask that reads the prompt, and the one that finishes the latent.
+        prompt: As the model reads it, without the lines that are said.
+        seed: Of the noise that the latent begins with.
+    """
+
+    text: SubtaskId
+    latent: SubtaskId
+    prompt: str
+    seed: int
+
+
+def clip_of(plan: Plan) -> Clip | None:
+    """A template's clip; None where nothing is denoised from a prompt alone."""
+    made = [subtask for subtask in plan.subtasks if subtask.stage == "skeleton"]
+    if not made or not made[-1].inputs:
+        return None
+    last = made[-1]
+    (text,) = (plan[ref.subtask] for ref in last.inputs if ref.name == "features")
+    return Clip(text.id, last.id, str(text.params["prompt"]), int(str(last.params["seed"])))
+
+
+def latent_key(plan: Plan, clip: Clip, prompt: str, seed: int | None = None) -> str:
+    """The work key that the finished latent would have, had the prompt been another.
+
+    seed: another one, too; else the plan's.
+    """
+    first: list[Subtask] = []
+    for subtask in plan.subtasks:
+        other: dict[str, object] = {"prompt": prompt} if subtask.id == clip.text else {}
+        if subtask.stage == "skeleton" and seed is not None:
+            other["seed"] = seed
+        first.append(subtask.model_copy(update={"params": {**subtask.params, **other}}))
+        if subtask.id == clip.latent:
+            break
+    return _keys(first)[clip.latent]
+
+
+def loop_key(plan: Plan, clip: Clip) -> str:
+    """What decides the finished latent beside prompt and seed: steps, guidance, the stage."""
+    return latent_key(plan, clip, "", 0)
+
+
+def work_keys(plan: Plan, like: str | None = None) -> dict[SubtaskId, str]:
     """Each subtask's work key, 64 hex digits: over stage, version, parameters, and what goes in.
 
     An input that a subtask makes counts as that subtask's own key, so that a key can be told before
     anything is run; one that is there already counts as its hash.
+
+    like: a prompt whose finished latent takes the place of this plan's. What follows from the
+        latent then is the work that it would be in a job with that prompt.
     """
+    clip = clip_of(plan) if like is not None else None
+    if clip is None or like is None:
+        return _keys(plan.subtasks)
+    return _keys(plan.subtasks, {clip.latent: latent_key(plan, clip, like)})
+
+
+def makes_clip(plan: Plan | None) -> bool:
+    """Whether what is left of a plan still makes a latent of its own."""
+    return plan is not None and any(subtask.stage == "skeleton" for subtask in plan.subtasks)
+
+
+def _keys(
+    subtasks: Iterable[Subtask], instead: Mapping[SubtaskId, str] = MappingProxyType({})
+) -> dict[SubtaskId, str]:
     keys: dict[SubtaskId, str] = {}
-    for subtask in plan.subtasks:
+    for subtask in subtasks:
+        if subtask.id in instead:
+            keys[subtask.id] = instead[subtask.id]
+            continue
         inputs = {ref.name: f"{keys[ref.subtask]}/{ref.output}" for ref in subtask.inputs}
         inputs |= {source.name: str(source.sha256) for source in subtask.sources}
         written = subtask.model_dump(mode="json")

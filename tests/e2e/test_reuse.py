@@ -51,6 +51,14 @@ async def test_what_was_seen_and_paid_for_is_not_paid_for_again() -> None:
         assert code == 0, err
         assert json.loads(told)["reused"] is True
         assert (folder / "again.mp4").read_bytes() == whole
+
+        # in other words and with no seed: that clip; and no other colour's
+        other = ["job", "submit", "--similar", "big red ball going left on blue"]
+        other += ["--seconds", "1", "--size", "256x256", "--fps", "12", "--steps", "8"]
+        code, told, err = await run(folder, *other, "--out", str(folder), "--name", "like", *where)
+        assert code == 0, err
+        assert json.loads(told)["similar"]["prompt"] == words[2]
+        assert (folder / "like.mp4").read_bytes() == whole
     for name in ("film.preview", "film"):
         receipt = str(folder / f"{name}.receipt.json")
         code, told, _ = await run(folder, "receipt", "verify", receipt, "--json")

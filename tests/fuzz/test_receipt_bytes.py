@@ -7,11 +7,13 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from receipt_world import Play
+from receipt_world import Play, similar_play
 
 from reelmesh.node.receipt.verify import verify
 
 DATA = Play().finish().receipt()
+SIMILAR = similar_play().finish().receipt()
+_REUSED = SIMILAR.index(b'"reused":')
 
 
 def regions() -> list[tuple[str, int, int]]:
@@ -68,6 +70,14 @@ def test_the_first_and_the_last_byte() -> None:
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_any_byte(position: int, flip: int) -> None:
     check(spoiled(position, flip))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(_REUSED, SIMILAR.index(b'"sections":')), st.integers(1, 255))
+def test_any_byte_of_what_was_reused(position: int, flip: int) -> None:
+    data = bytearray(SIMILAR)
+    data[position] ^= flip
+    check(bytes(data))
 
 
 @settings(max_examples=50, deadline=None)

@@ -16,6 +16,8 @@ from coordinator_world import BUDGET, Actor, World, actors, spec, world
 from reelmesh.contracts.anvil import Anvil
 from reelmesh.contracts.deploy import Deployment
 from reelmesh.node.cli.control import ControlClient, Order, Taken
+from reelmesh.node.cli.submitting import with_similar_seed
+from reelmesh.node.coordinator import resembling
 from reelmesh.node.receipt.verify import verify
 
 
@@ -149,13 +151,115 @@ async def jobs(here: World) -> Any:
     return told if isinstance(told, dict) else {"jobs": told}
 
 
-@pytest.mark.parametrize("mode", ["all", "EXACT"])
+@pytest.mark.parametrize("mode", ["all", "EXACT", "like:", "like:0x12"])
 async def test_another_word_for_reuse_is_refused(
     anvil: Anvil, deployment: Deployment, tmp_path: Path, mode: str
 ) -> None:
     async with world(anvil, deployment, tmp_path / "c") as here:
         with pytest.raises(Exception, match="reuse"):
             await order(here, "one", reuse=mode)
+
+
+BALL = "a large red ball moving left over a blue background"
+REWORDED = "big red ball drifting left over a plain blue background"
+GREEN = "a large green ball moving left over a blue background"
+
+
+@pytest.mark.timeout(400)
+async def test_a_reworded_prompt_takes_the_clip_and_another_colour_does_not(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with market(anvil, deployment, tmp_path / "c") as (here, _):
+        first = await made(here, "one", prompt=BALL)
+        other = await made(here, "two", reuse="similar", prompt=GREEN)
+        assert other["reused"] == []
+        assert other["similar"] is None
+        wider = await made(here, "four", reuse="similar", prompt=BALL, width=384)
+        assert wider["similar"] is None  # exact reuse comes first
+        again = await order(here, "five", "similar", prompt=f"{REWORDED}, please")
+        assert Path(again.video).read_bytes() == Path(first["video"]).read_bytes()
+        assert (again.job_id, again.similar_prompt) == (first["job_id"], BALL)
+        assert 0.6 <= again.likeness < 1
+        asked = Order(
+            spec(prompt=REWORDED, seed=77).canonical().decode(), BUDGET, 600, here.out, "x"
+        )
+        seeded = await with_similar_seed(here.config.control_socket, asked)
+        assert json.loads(seeded.spec_json)["seed"] == 0
+        unlike = replace(
+            asked, spec_json=spec(prompt=GREEN.replace("left", "up")).canonical().decode()
+        )
+        assert await with_similar_seed(here.config.control_socket, unlike) == unlike
+        exact = await made(here, "six", prompt=REWORDED, width=320)
+        assert exact["reused"] == []
+
+
+@pytest.mark.timeout(400)
+async def test_what_follows_a_similar_clip_is_kept_as_that_clips(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with market(anvil, deployment, tmp_path / "c") as (here, _):
+        first = await made(here, "one", prompt=BALL)
+        seen = await made(here, "two", reuse="similar", prompt=REWORDED, layer="preview")
+        assert set(reused(seen)) == {"decode"}
+        assert ids(seen) == ["preview"]
+        assert seen["similar"]["prompt"] == BALL
+        feed = await here.watch(seen["job_id"])
+        assert next(e for e in feed if e.type == "reused").data["similar"]["prompt"] == BALL
+        (told,) = json.loads(Path(seen["receipt"]).read_text())["reused"]
+        assert told["similar"]["prompt"] == BALL
+        assert 0 < told["similar"]["distance"] <= 0.4
+        assert told["job_id"] == first["job_id"]
+
+        rest = await made(here, "three", reuse=f"like:{seen['job_id']}", prompt=REWORDED, width=320)
+        assert set(reused(rest)) == {"interpolate"}
+        # what was made of the other prompt's clip is that prompt's work, and not this one's
+        assert (await order(here, "four", prompt=BALL, width=320)).job_id == rest["job_id"]
+        own = await made(here, "five", prompt=REWORDED, width=320)
+        assert own["reused"] == []
+        mended = await made(
+            here,
+            "six",
+            reuse=f"like:{rest['job_id']}",
+            prompt=REWORDED,
+            width=320,
+            repair={"start": 0.0, "stop": 0.2, "seed": 4},
+        )
+        assert "skeleton-1" in reused(mended)
+        assert mended["similar"]["prompt"] == BALL
+
+
+@pytest.mark.timeout(400)
+async def test_a_similar_clip_that_is_damaged_is_made_for_the_prompt_itself(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path
+) -> None:
+    async with market(anvil, deployment, tmp_path / "c") as (here, _):
+        await made(here, "one", prompt=BALL)
+        database = here.config.home / "coordinator.db"
+        seen = await made(here, "two", reuse="similar", prompt=REWORDED, width=320)
+        assert seen["similar"]
+        for file in objects_of(here):
+            file.write_bytes(b"not what it was")
+        job = await made(here, "three", reuse="similar", prompt=REWORDED)
+        assert job["similar"] is None
+        assert job["reused"] == []
+        with pytest.raises(Exception, match="not kept any more"):
+            await order(here, "four", f"like:{seen['job_id']}", prompt=REWORDED, width=384)
+        with sqlite3.connect(database) as connection:
+            rows = connection.execute("SELECT work_key, prompt FROM kept_clips").fetchall()
+        assert [prompt for _, prompt in rows] == [REWORDED]
+        with sqlite3.connect(database) as connection:  # a lie about what a clip was made for
+            connection.execute("UPDATE kept_clips SET prompt = ?", (BALL,))
+        job = await made(here, "five", reuse="similar", prompt=f"{BALL}, please")
+        assert job["similar"] is None
+
+
+async def test_without_the_model_similar_is_refused_with_a_next_step(
+    anvil: Anvil, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resembling, "_NEEDED", ("no_such_package",))
+    async with world(anvil, deployment, tmp_path / "c") as here:
+        with pytest.raises(Exception, match=r"no_such_package is not installed.*make setup"):
+            await order(here, "one", reuse="similar")
 
 
 async def test_a_repair_takes_in_every_segment_outside_its_part(

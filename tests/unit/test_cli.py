@@ -40,6 +40,7 @@ BAD_LINES = [
     (["job", "submit", "a ball", "--image", "none.png"], "cannot read none.png"),
     (["job", "submit", "a ball", "--image", "/dev/null"], "is not a file"),
     (["job", "submit", "a ball", "--image", __file__], "no PNG, JPEG or WebP"),
+    (["job", "submit", "a ball", "--similar", "--no-reuse"], "exclude each other"),
     (["job", "submit", "a ball"], "no coordinator runs"),
     (["job", "list"], "no coordinator runs"),
     (["coordinator", "status"], "no coordinator runs"),

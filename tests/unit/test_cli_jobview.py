@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from reelmesh.node.cli.jobview import JobView
 from reelmesh.node.cli.lines import Lines, explain
+from reelmesh.node.cli.report import print_report
 
 ANN, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 STORY: list[tuple[str, dict[str, Any]]] = [
@@ -142,3 +145,21 @@ def test_progress_is_told_once_a_quarter() -> None:
         )
     ]
     assert len(told) == 3
+
+
+SIMILAR = {"prompt": "a big red ball", "likeness": 0.7}
+REUSED = [{"subtask": "decode", "stage": "decode", "job_id": "0x" + "12" * 32}]
+
+
+def test_whose_clip_was_taken_is_said_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "taken from a similar prompt: “a big red ball”, likeness 0.70"
+    data: dict[str, Any] = {"subtasks": REUSED, "similar": SIMILAR}
+    reused, similar = Lines().of("reused", data)
+    assert "decode from your earlier jobs" in reused
+    assert similar.endswith(said)
+    for told in (None, {}):  # nothing was, and a node of before this was told
+        assert len(Lines().of("reused", {"subtasks": REUSED, "similar": told})) == 1
+    print_report({"reused": REUSED, "similar": SIMILAR})
+    assert said in capsys.readouterr().out
+    print_report({"reused": REUSED})
+    assert "similar" not in capsys.readouterr().out

@@ -76,7 +76,11 @@ async def test_what_others_are_about_to_take_in_makes_no_room(
         ended=False,
         state=state,
         record=SimpleNamespace(
-            release=reusing.this_release(), spec=job, job_id="0x2", plan=make_plan(job)
+            release=reusing.this_release(),
+            spec=job,
+            job_id="0x2",
+            plan=make_plan(job),
+            similar=None,
         ),
         services=SimpleNamespace(
             config=SimpleNamespace(reuse_bytes=1),

@@ -51,6 +51,7 @@ class Order:
         name: File stem of both.
         sources: The spec's source fields, each with its file's absolute path.
         reuse: "exact" takes in what earlier jobs of this buyer made; "off" does all anew.
+            "similar" takes in a similar prompt's clip, too; "like:JOB" the clip that this job took.
     """
 
     spec_json: str
@@ -67,10 +68,14 @@ class Taken:
     """An order that was taken: the job's id.
 
     `video` is set where all of it was kept from that earlier job: its path, written at no cost.
+    `similar_prompt` is then the prompt that it was made for, where that is another, and `likeness`
+    how like the two are.
     """
 
     job_id: str
     video: str = ""
+    similar_prompt: str = ""
+    likeness: float = 1.0
 
 
 class ControlClient:
@@ -130,14 +135,18 @@ class ControlClient:
             reuse=order.reuse,
         )
         reply = await self._call(self._stub.SubmitJob, request, _SUBMIT_TIMEOUT_S)
-        return Taken(str(reply.job_id), str(reply.video))
+        if not reply.similar_prompt:
+            return Taken(str(reply.job_id), str(reply.video))
+        return Taken(
+            str(reply.job_id), str(reply.video), str(reply.similar_prompt), float(reply.likeness)
+        )
 
     async def quote(self, spec_json: str, reuse: str) -> dict[str, Any]:
         """What a job would come to now; nothing is posted. See `Jobs.quote`."""
         from reelmesh.proto import control_pb2
 
         request = control_pb2.SubmitJobRequest(spec_json=spec_json, reuse=reuse)
-        return await self._json(self._stub.QuoteJob, request)
+        return await self._json(self._stub.QuoteJob, request, _SUBMIT_TIMEOUT_S)
 
     async def jobs(self, limit: int) -> dict[str, Any]:
         """The newest jobs, at most `limit`."""
@@ -180,8 +189,10 @@ class ControlClient:
         finally:
             call.cancel()
 
-    async def _json(self, method: Any, request: Any) -> dict[str, Any]:
-        reply: control_pb2.JsonReply = await self._call(method, request, _CALL_TIMEOUT_S)
+    async def _json(
+        self, method: Any, request: Any, timeout: float = _CALL_TIMEOUT_S
+    ) -> dict[str, Any]:
+        reply: control_pb2.JsonReply = await self._call(method, request, timeout)
         return cast("dict[str, Any]", json.loads(reply.json))
 
     async def _call(self, method: Any, request: Any, timeout: float) -> Any:

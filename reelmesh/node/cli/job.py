@@ -26,6 +26,13 @@ ReuseOption = Annotated[
     bool,
     typer.Option("--reuse/--no-reuse", help="Take in what your earlier jobs made, at no cost."),
 ]
+SimilarOption = Annotated[
+    bool,
+    typer.Option(
+        "--similar",
+        help="Also take in the clip of an earlier prompt that asks for the same in other words.",
+    ),
+]
 PreviewOption = Annotated[
     bool,
     typer.Option("--preview", help="Have only a small clip made; then go on or stop."),
@@ -43,6 +50,7 @@ def submit(
     name: Annotated[str | None, typer.Option(help="File name, without its ending.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not watch.")] = False,
     reuse: ReuseOption = True,
+    similar: SimilarOption = False,
     preview: PreviewOption = False,
     home: HomeOption = None,
     node: NodeOption = None,
@@ -57,6 +65,7 @@ def submit(
       reelmesh job submit --image photo.png --seconds 10 "moving to the left"
       reelmesh job submit --audio "a big red ball bouncing over a white background"
       reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
+      reelmesh job submit --similar "big red ball going left on blue"
       reelmesh job submit --model wan-t2v --size 832x480 --budget 0.1eth "a fox runs through snow"
 
     [bold]From a video of yours[/bold]
@@ -77,15 +86,17 @@ def submit(
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
+    mode = _reuse_word(reuse=reuse, similar=similar)
     request = build_request(options)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
     folder = out.absolute()
     stem = name or submitting.free_stem(folder, options.prompt)
     written = request.spec.canonical().decode()
-    mode = "exact" if reuse else "off"
     order = Order(written, wei, limit, folder, stem, request.sources, mode)
     say_notes(request.notes)
+    if similar and options.seed is None:
+        order = asyncio.run(submitting.with_similar_seed(socket, order))
     if preview:
         order = asyncio.run(layered.preview_order(socket, order))
     job_id = _post(socket, order, where, detach=detach, as_json=as_json)
@@ -155,6 +166,14 @@ def repair(
     if budget is not None:
         order = replace(order, budget=parse_amount(budget))
     _post(socket, order, where, detach=detach, as_json=as_json)
+
+
+def _reuse_word(*, reuse: bool, similar: bool) -> str:
+    from reelmesh.node.cli.submitting import InvalidOption
+
+    if similar and not reuse:
+        raise InvalidOption("--similar and --no-reuse exclude each other", "give one of them")
+    return "similar" if similar else "exact" if reuse else "off"
 
 
 def _post(socket: Path, order: Order, home: Home, *, detach: bool, as_json: bool) -> str:
@@ -249,7 +268,7 @@ def list_(
     if not jobs:
         print('no job yet; post one: reelmesh job submit "a red ball moving left"')
         return
-    rows = [[j["job_id"], j["state"], format_eth(j.get("budget") or 0), _prompt(j)] for j in jobs]
+    rows = [[j["job_id"], j["state"], format_eth(j.get("budget") or 0), _about(j)] for j in jobs]
     table("Jobs", ["job", "state", ">budget", "prompt"], rows)
 
 
@@ -333,10 +352,21 @@ def _say_id(job_id: str, *, as_json: bool) -> None:
 
 
 def _say_given_again(taken: Taken, *, as_json: bool) -> None:
+    from reelmesh.node.cli.lines import taken_from
+
+    similar = None
+    if taken.similar_prompt:
+        similar = {"prompt": taken.similar_prompt, "likeness": taken.likeness}
     if as_json:
-        print_json({"job_id": taken.job_id, "video": taken.video, "reused": True})
+        told: dict[str, Any] = {"job_id": taken.job_id, "video": taken.video, "reused": True}
+        if similar is not None:
+            told["similar"] = similar
+        print_json(told)
         return
-    print(f"you have had this very video made before, by job {taken.job_id}")
+    if similar is None:
+        print(f"you have had this very video made before, by job {taken.job_id}")
+    else:
+        print(f"{taken_from(similar)}\nit was made by job {taken.job_id}")
     print("nothing was posted, and nothing is paid; --no-reuse has it made anew")
     print(f"\n  video    {shown_path(Path(taken.video))}")
 
@@ -382,6 +412,10 @@ def _names(home: Home) -> dict[str, str]:
 def _prompt(job: dict[str, Any]) -> str:
     prompt = str(job.get("prompt") or (job.get("spec") or {}).get("prompt") or "")
     return prompt if len(prompt) <= 48 else f"{prompt[:47]}…"
+
+
+def _about(job: dict[str, Any]) -> str:
+    return f"{_prompt(job)} (taken from a similar prompt)" if job.get("similar") else _prompt(job)
 
 
 async def _whole_id(socket: Path, start: str) -> str:

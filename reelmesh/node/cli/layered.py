@@ -55,10 +55,15 @@ async def rest_order(socket: Path, job: dict[str, Any], deadline_s: int) -> Orde
     written = json.dumps(spec)
     async with ControlClient(socket) as client:
         paid_for = await client.quote(json.dumps(job["spec"]), "off")
-        rest = await client.quote(written, "exact")
+        rest = await client.quote(written, same_clip(job))
     budget = share(int(job["budget"]), rest, paid_for["least_whole"])
-    target = Path(job["out_dir"])
-    return Order(written, budget, deadline_s, target, stem_of(str(job["name"])), reuse="exact")
+    target, name = Path(job["out_dir"]), stem_of(str(job["name"]))
+    return Order(written, budget, deadline_s, target, name, reuse=same_clip(job))
+
+
+def same_clip(job: dict[str, Any]) -> str:
+    """What a job that goes on from this one takes in: also the clip that this one took."""
+    return f"like:{job['job_id']}" if job.get("similar") else "exact"
 
 
 def share(budget: int, layer: dict[str, Any], whole: str) -> int:

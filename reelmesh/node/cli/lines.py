@@ -26,6 +26,11 @@ def explain(reason: str) -> str:
         return reason
 
 
+def taken_from(similar: dict[str, Any]) -> str:
+    """Say whose clip it is, where it was made for another prompt."""
+    return f"taken from a similar prompt: “{similar['prompt']}”, likeness {similar['likeness']:.2f}"
+
+
 class Lines:
     """Turns events into lines. Knows providers by the names given, else by their addresses.
 
@@ -83,7 +88,10 @@ class Lines:
 
     def _reused(self, data: dict[str, Any]) -> list[str]:
         left_out = [told["subtask"] for told in data["subtasks"]]
-        return [f"reused    {_grouped(left_out)} from your earlier jobs, at no cost"]
+        lines = [f"reused    {_grouped(left_out)} from your earlier jobs, at no cost"]
+        if data.get("similar"):
+            lines.append(f"similar   {taken_from(data['similar'])}")
+        return lines
 
     def _preview(self, data: dict[str, Any]) -> list[str]:
         return [f"preview   {shown_path(Path(data['video']))} shows what is coming"]

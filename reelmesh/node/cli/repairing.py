@@ -9,7 +9,7 @@ from typing import Any
 
 from reelmesh.errors import UserError
 from reelmesh.node.cli.control import ControlClient, Order
-from reelmesh.node.cli.layered import share
+from reelmesh.node.cli.layered import same_clip, share
 
 
 class NotRepairable(UserError):
@@ -48,10 +48,10 @@ async def repair_order(
     repaired = parse_spec({**spec, "repair": asked}).canonical().decode()
     async with ControlClient(socket) as client:
         paid_for = await client.quote(json.dumps(spec), "off")
-        rest = await client.quote(repaired, "exact")
+        rest = await client.quote(repaired, same_clip(job))
     budget = share(int(job["budget"]), rest, paid_for["least_whole"])
     folder, name = Path(job["out_dir"]), _free(Path(job["out_dir"]), f"{job['name']}-repaired")
-    return Order(repaired, budget, deadline_s, folder, name, reuse="exact")
+    return Order(repaired, budget, deadline_s, folder, name, reuse=same_clip(job))
 
 
 def _free(folder: Path, stem: str) -> str:

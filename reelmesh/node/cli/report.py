@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reelmesh.node.cli.lines import Lines, short
+from reelmesh.node.cli.lines import Lines, short, taken_from
 from reelmesh.node.cli.money import format_eth
 from reelmesh.node.cli.output import table
 
@@ -20,6 +20,8 @@ def print_report(job: dict[str, Any], names: dict[str, str] | None = None) -> No
     rows = [_reused(told) for told in job.get("reused", [])]
     rows += [_subtask(told, lines) for told in job.get("subtasks", [])]
     table("Subtasks", ["subtask", "provider", ">price", ">wait", ">run", "state"], rows)
+    if job.get("similar"):
+        print(f"  {taken_from(job['similar'])}")
     transactions = job.get("transactions", [])
     if transactions:
         rows = [[t["what"], str(t["tx"]), f"{int(t['gas']):,}"] for t in transactions]

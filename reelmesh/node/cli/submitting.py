@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,18 @@ def parse_duration(text: str) -> int:
             f"a deadline {text} from now cannot be kept", "choose between 60s and 720h"
         )
     return seconds
+
+
+async def with_similar_seed(socket: Path, order: Order) -> Order:
+    """The order with the seed of the nearest similar prompt's clip; as it is where there is none.
+
+    For a buyer who gave no seed: a drawn one would have no clip of any earlier job.
+    """
+    async with ControlClient(socket) as client:
+        seed = (await client.quote(order.spec_json, "any"))["seed"]
+    if seed is None:
+        return order
+    return replace(order, spec_json=json.dumps({**json.loads(order.spec_json), "seed": seed}))
 
 
 def file_stem(prompt: str) -> str:

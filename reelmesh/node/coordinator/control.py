@@ -87,7 +87,11 @@ class ControlService(ControlServicer):
                 reuse=request.reuse or "off",
             )
             done = await self._jobs.submit(parsed)
-            return control_pb2.SubmitJobReply(job_id=done.job_id, video=str(done.video or ""))
+            reply = control_pb2.SubmitJobReply(job_id=done.job_id, video=str(done.video or ""))
+            if done.similar is not None:
+                reply.similar_prompt = done.similar.prompt
+                reply.likeness = done.similar.likeness
+            return reply
 
         return await _answer(context, submit())
 

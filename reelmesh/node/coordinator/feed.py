@@ -4,7 +4,8 @@ Type to data (money as decimal strings of wei, times in ms):
 
 - job_posted {tx, gas, budget, deadline_ms}
 - reused {subtasks: [{subtask, stage, job_id: of the job that made it, or null where only other
-  reused ones needed it}]}
+  reused ones needed it}], similar: {prompt, likeness} of the other prompt whose clip was taken,
+  or null}
 - planned {subtasks: [{id, stage, units, memory_mb, inputs: [ids]}]}
 - call_published {round, closes_at_ms}
 - bid_received {provider, stages: [{stage, price_per_unit, seconds_per_unit}]}

@@ -15,7 +15,12 @@ from reelmesh.node.coordinator.delivering import write_result
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.effects import run_effect
 from reelmesh.node.coordinator.feedlog import FeedLog
-from reelmesh.node.coordinator.records import JobRecord, Reused, created
+from reelmesh.node.coordinator.records import JobRecord, Reused, Similar, created
+from reelmesh.node.coordinator.resembling import (
+    cut_as_before,
+    cut_like_similar,
+    seed_of_similar,
+)
 from reelmesh.node.coordinator.reusing import Cut, cut
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.coordinator.sources import keep_sources
@@ -23,7 +28,9 @@ from reelmesh.node.coordinator.submitting import (
     BadRequest,
     Request,
     check_out_dir,
+    check_reuse,
     first_reserves,
+    like_job,
     limits_for,
     make_record,
     reference_rates,
@@ -70,10 +77,12 @@ class Submitted:
     Attributes:
         job_id: The new job; or the earlier one that made the video, where nothing had to be done.
         video: The file that was written at once, at no cost; None where a job was begun.
+        similar: The prompt that such a file was made for, where that is another.
     """
 
     job_id: JobId
     video: Path | None = None
+    similar: Similar | None = None
 
 
 class Jobs:
@@ -111,11 +120,18 @@ class Jobs:
         """What a job would come to now. Money is decimal text of wei.
 
         Returns least and least_whole: the least sum that the work left, and the whole, is put to
-        the market for; subtasks: how many are left; reused: how many are not.
+        the market for; subtasks: how many are left; reused: how many are not; seed: with reuse
+        "any", which is "similar" whatever the seed, of the clip that would be taken, or null.
         """
         services = self._services
-        whole = make_plan(parse_spec(spec_json))
-        left = (await cut(services, whole)).plan if reuse != "off" else whole
+        spec = parse_spec(spec_json)
+        whole = make_plan(spec)
+        seed = await seed_of_similar(services, whole) if reuse == "any" else None
+        if seed is not None:
+            whole = make_plan(spec.model_copy(update={"seed": seed}))
+        reuse = "similar" if reuse == "any" else reuse
+        check_reuse(reuse)
+        left = (await self._cut(whole, reuse)).plan
         rates = reference_rates(services.config)
         count = len(left.subtasks) if left is not None else 0
         return {
@@ -123,6 +139,7 @@ class Jobs:
             "least_whole": str(least_budget(whole, rates)),
             "subtasks": count,
             "reused": len(whole.subtasks) - count,
+            "seed": seed,
         }
 
     async def submit(self, request: Request) -> Submitted:
@@ -133,13 +150,23 @@ class Jobs:
         services = self._services
         if (known := await self._known(request)) is not None:
             return known
-        found = await cut(services, request.plan) if request.reuse != "off" else Cut(request.plan)
+        found = await self._cut(request.plan, request.reuse)
         # While this waits for its turn, what it takes in must not make room for other results.
         with services.kept.holding([one.output.sha256 for one in found.reused]):
             if found.plan is None:
                 (made,) = found.reused
                 return await self._give_again(request, made)
             return await self._post(request, found.plan, found.reused)
+
+    async def _cut(self, plan: Plan, reuse: str) -> Cut:
+        """The plan less what may be taken in. Raises CannotCompare, ClipGone, NoSuchJob."""
+        if reuse == "off":
+            return Cut(plan)
+        if reuse == "similar":
+            return await cut_like_similar(self._services, plan)
+        if (before := like_job(reuse)) is not None:
+            return await cut_as_before(self._services, plan, (await self.record(before)).similar)
+        return await cut(self._services, plan)
 
     async def _post(self, request: Request, plan: Plan, reused: tuple[Reused, ...]) -> Submitted:
         services = self._services
@@ -229,7 +256,7 @@ class Jobs:
         except OSError as error:
             raise BadRequest(f"{target} cannot be written: {error.strerror}") from error
         log.info("video_given_again", job=made.job_id[:10])
-        return Submitted(made.job_id, target)
+        return Submitted(made.job_id, target, made.similar)
 
     async def cancel(self, job_id: JobId, reason: str) -> JobState:
         """End a job: leases are cancelled, vouchers so far paid, the rest refunded."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from reelmesh.contracts.eip712 import Domain
 from reelmesh.contracts.terms import Terms
@@ -48,6 +54,25 @@ class TermsRecord(BaseModel):
         return Terms(**{**self.model_dump(), "spec_hash": bytes.fromhex(self.spec_hash[2:])})
 
 
+class Similar(BaseModel):
+    """Another prompt, whose clip was taken for this job's, and how far apart the two are.
+
+    Attributes:
+        prompt: As the model read it in the job that made the clip.
+        distance: 0 for the same prompt; see `reelmesh.node.stages.compare_prompts`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: str
+    distance: float = Field(ge=0)
+
+    @property
+    def likeness(self) -> float:
+        """What a person is shown: 1 for the same prompt."""
+        return round(1 - self.distance, 2)
+
+
 class Reused(BaseModel):
     """A result that an earlier job of the same buyer paid for, and the proof of who made it.
 
@@ -56,6 +81,8 @@ class Reused(BaseModel):
         key: The work key, see `reelmesh.scheduler.reuse`.
         job_id, made_as: The job in which it was made, and the subtask's name there.
         inputs: Input name to artifact, as its provider had them.
+        similar: Set where it was made for another prompt; left out of every written form where
+            it is of this very work.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +95,14 @@ class Reused(BaseModel):
     inputs: Mapping[str, ArtifactId]
     outputs: Mapping[str, OutputRef]
     attestation: SignedAttestation
+    similar: Similar | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = write(self)
+        if self.similar is None:
+            fields.pop("similar", None)
+        return fields
 
     @property
     def output(self) -> OutputRef:
@@ -100,6 +135,11 @@ class JobRecord(BaseModel):
     from_block: int = Field(ge=0)
     reused: tuple[Reused, ...] = ()
     release: str = ""
+
+    @property
+    def similar(self) -> Similar | None:
+        """The prompt whose clip this job goes on from, where it is not its own."""
+        return next((one.similar for one in self.reused if one.similar is not None), None)
 
     @property
     def job_bytes(self) -> bytes:

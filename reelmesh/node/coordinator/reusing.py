@@ -18,13 +18,13 @@ from reelmesh.errors import StorageError
 from reelmesh.node.coordinator.attested import attested
 from reelmesh.node.coordinator.driver import JobDriver
 from reelmesh.node.coordinator.inputs import input_artifacts
-from reelmesh.node.coordinator.records import Reused
+from reelmesh.node.coordinator.records import Reused, Similar
 from reelmesh.node.coordinator.services import Services
 from reelmesh.node.proof import artifacts_root
-from reelmesh.node.storage.reuse_index import KeptRow
+from reelmesh.node.storage.reuse_index import ClipRow, KeptRow
 from reelmesh.scheduler.ids import ArtifactId, SubtaskId
 from reelmesh.scheduler.plan import Plan, Subtask
-from reelmesh.scheduler.reuse import prune, work_keys
+from reelmesh.scheduler.reuse import clip_of, loop_key, prune, work_keys
 from reelmesh.scheduler.sources import Given
 from reelmesh.scheduler.spec import JobSpec
 from reelmesh.scheduler.stages import entry
@@ -49,9 +49,14 @@ def space_of(services: Services) -> str:
     return f"{domain.chain_id}/{domain.market}/{services.key.address}/{this_release()}"
 
 
-async def cut(services: Services, plan: Plan) -> Cut:
-    """Take out of a template's plan all that is kept and whole. Never fails: it takes less out."""
-    keys = work_keys(plan)
+async def cut(services: Services, plan: Plan, similar: Similar | None = None) -> Cut:
+    """Take out of a template's plan all that is kept and whole. Never fails: it takes less out.
+
+    similar: the prompt whose clip is taken for this plan's. Whoever asks for it must see that the
+        plan that is left makes no clip of its own: what follows would be of two clips.
+    """
+    own = work_keys(plan)
+    keys = work_keys(plan, similar.prompt) if similar is not None else own
     try:
         found = await _look_up(services, plan, keys)
         while True:
@@ -61,7 +66,10 @@ async def cut(services: Services, plan: Plan) -> Cut:
                 break
             await services.kept.forget(space_of(services), [keys[name] for name in bad])
             found = {name: one for name, one in found.items() if name not in bad}
-        reused = tuple(found[name] for name in pruned.reused)
+        reused = tuple(
+            found[name].model_copy(update={"similar": similar if keys[name] != own[name] else None})
+            for name in pruned.reused
+        )
         used = [one.key for one in found.values()]
         await services.kept.touch(space_of(services), used, services.clock_ms())
     except StorageError as error:
@@ -78,7 +86,7 @@ async def remember(job: JobDriver, name: SubtaskId, running: Mapping[bytes, JobD
         return
     if record.release != this_release():
         return  # planned, and perhaps half made, by another: the template may mean other work now
-    key = _keys_of(record.spec).get(name)
+    key = _keys_of(record.spec, record.similar.prompt if record.similar else None).get(name)
     if key is None:
         return  # the template was changed since, without a new release
     kept = Reused(
@@ -100,7 +108,8 @@ async def remember(job: JobDriver, name: SubtaskId, running: Mapping[bytes, JobD
     )
     try:
         most = services.config.reuse_bytes
-        dropped = await services.kept.put(space_of(services), row, most)
+        clip = _clip_row(record.spec, name, kept.key)
+        dropped = await services.kept.put(space_of(services), row, most, clip)
         for sha256 in dropped - _in_use(running) - services.kept.held:
             await services.store.delete(sha256)
     except (StorageError, OSError) as error:
@@ -142,7 +151,7 @@ def _read(row: KeptRow, subtask: Subtask, domain: Domain) -> Reused | None:
     if len(row.body) > _LONGEST_BODY:
         return None
     try:
-        one = Reused.model_validate_json(row.body)
+        one = Reused.model_validate_json(row.body).model_copy(update={"similar": None})
         _given(one)
     except (ValidationError, ValueError):
         return None
@@ -189,8 +198,20 @@ def _in_use(running: Mapping[bytes, JobDriver]) -> set[str]:
 
 
 @lru_cache(maxsize=16)
-def _keys_of(spec: JobSpec) -> Mapping[SubtaskId, str]:
-    return work_keys(make_plan(spec))
+def _keys_of(spec: JobSpec, like: str | None) -> Mapping[SubtaskId, str]:
+    """A job's work keys; what follows from a clip that it took counts as that clip's."""
+    return work_keys(make_plan(spec), like)
+
+
+def _clip_row(spec: JobSpec, name: SubtaskId, key: str) -> ClipRow | None:
+    """The prompt that a finished latent is of; None for any other result."""
+    if not name.startswith("skeleton"):
+        return None
+    plan = make_plan(spec)
+    clip = clip_of(plan)
+    if clip is None or clip.latent != name:
+        return None
+    return ClipRow(key, loop_key(plan, clip), clip.prompt, clip.seed)
 
 
 @lru_cache(maxsize=1)

@@ -35,8 +35,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-REUSE = ("off", "exact")
-"""What of earlier jobs a new one may take in."""
+REUSE = ("off", "exact", "similar")
+"""What of earlier jobs a new one may take in. Besides, `like:JOB` takes in the same work, and goes
+on from the clip that this earlier job took from a similar prompt."""
+_LIKE = re.compile(r"like:(0x[0-9a-f]{64})")
 
 
 class BadRequest(UserError):
@@ -92,8 +94,7 @@ def parse_request(
             "the output's name has characters that a file name should not have",
             "use letters, digits, dots, dashes and underscores",
         )
-    if reuse not in REUSE:
-        raise BadRequest(f"reuse {reuse[:20]!r} is not known", f"it is one of {', '.join(REUSE)}")
+    check_reuse(reuse)
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise BadRequest("the request id has characters that it should not have")
     return Request(
@@ -107,6 +108,18 @@ def parse_request(
         request_id=request_id or None,
         source_files=_source_files(spec, sources),
     )
+
+
+def check_reuse(reuse: str) -> None:
+    """Raises BadRequest for a word that says nothing."""
+    if reuse not in REUSE and like_job(reuse) is None:
+        raise BadRequest(f"reuse {reuse[:20]!r} is not known", f"it is one of {', '.join(REUSE)}")
+
+
+def like_job(reuse: str) -> JobId | None:
+    """The job whose clip is gone on from; None where the word names none."""
+    found = _LIKE.fullmatch(reuse)
+    return JobId(found[1]) if found else None
 
 
 def _source_files(spec: JobSpec, sources: Sequence[tuple[str, str]]) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reelmesh.node.coordinator.feed import done_facts
-from reelmesh.node.coordinator.records import JobRecord
+from reelmesh.node.coordinator.records import JobRecord, Similar
 from reelmesh.scheduler.ids import SubtaskId
 from reelmesh.scheduler.job.state import JobState, Outcome, Phase, Subtask, SubtaskStatus
 from reelmesh.scheduler.models import offering
@@ -32,6 +32,7 @@ def job_line(record: JobRecord, state: JobState) -> dict[str, Any]:
         "subtasks_done": done,
         "subtasks": len(state.subtasks),
         "video": state.video,
+        "similar": _similar(record.similar),
     }
 
 
@@ -103,7 +104,10 @@ def job_page(record: JobRecord, state: JobState) -> dict[str, Any]:
 
 
 def reused_facts(record: JobRecord) -> dict[str, Any]:
-    """What was taken in from earlier jobs, and what was left out since only that needed it."""
+    """What was taken in from earlier jobs, and what was left out since only that needed it.
+
+    similar: the prompt whose clip it is and its likeness, where that is another prompt; else null.
+    """
     planned = {subtask.id for subtask in record.plan.subtasks}
     made = {one.subtask: one.job_id for one in record.reused}
     every = make_plan(record.spec).subtasks if made else ()
@@ -111,8 +115,15 @@ def reused_facts(record: JobRecord) -> dict[str, Any]:
     return {
         "subtasks": [
             {"subtask": s.id, "stage": s.stage, "job_id": made.get(s.id)} for s in left_out
-        ]
+        ],
+        "similar": _similar(record.similar),
     }
+
+
+def _similar(similar: Similar | None) -> dict[str, Any] | None:
+    if similar is None:
+        return None
+    return {"prompt": similar.prompt, "likeness": similar.likeness}
 
 
 def state_word(state: JobState) -> str:

@@ -93,12 +93,21 @@ class Work(_Part):
     attestation: Attestation
 
 
+class Similar(_Part):
+    """The prompt that a result was made for, and its distance from this job's; 0 is the same."""
+
+    prompt: str
+    distance: Annotated[float, Field(ge=0, le=2)]
+
+
 class ReusedWork(_Part):
     """A result that an earlier job of the buyer's paid for, taken in at no cost.
 
     Attributes:
         subtask, key: Of this job's template, with its work key.
         job_id, made_as: The job that it was made in, and the subtask's name there.
+        similar: Left out where it is of this very work. Else the key is that of the work with the
+            other prompt's clip.
     """
 
     subtask: str
@@ -109,6 +118,7 @@ class ReusedWork(_Part):
     inputs: dict[str, Sha256]
     outputs: dict[str, Artifact]
     attestation: Attestation
+    similar: Similar | None = None
 
 
 class Payment(_Part):

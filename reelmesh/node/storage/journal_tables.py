@@ -50,3 +50,14 @@ KEPT = Table(
     Column("used_ms", BigInteger, nullable=False, index=True),
 )
 """Results that later jobs may take in; see `reuse_index`."""
+
+KEPT_CLIPS = Table(
+    "kept_clips",
+    METADATA,
+    Column("space", String(160), primary_key=True),
+    Column("work_key", String(64), primary_key=True),
+    Column("loop_key", String(64), nullable=False, index=True),
+    Column("prompt", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+)
+"""For which prompt and seed a kept latent was made; a row goes with its result's."""

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reelmesh.node.storage.journal import Journal
-from reelmesh.node.storage.journal_tables import KEPT
+from reelmesh.node.storage.journal_tables import KEPT, KEPT_CLIPS
 
 _BATCH = 500
 
@@ -30,6 +30,16 @@ class KeptRow:
     size: int
     body: str
     used_ms: int
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """Prompt and seed that a kept latent was made for; `loop_key` is what decides it besides."""
+
+    key: str
+    loop_key: str
+    prompt: str
+    seed: int
 
 
 class ReuseIndex:
@@ -53,8 +63,12 @@ class ReuseIndex:
         finally:
             self._held.subtract(hashes)
 
-    async def put(self, space: str, row: KeptRow, most_bytes: int) -> set[str]:
+    async def put(
+        self, space: str, row: KeptRow, most_bytes: int, clip: ClipRow | None = None
+    ) -> set[str]:
         """Write a row, in place of an earlier one of that key. Raises StorageError.
+
+        clip: of what prompt it is, where it is a finished latent.
 
         What was of use longest ago is forgotten until at most so many bytes are kept in all spaces.
         Returns the hashes of artifacts that no row names any more.
@@ -62,7 +76,7 @@ class ReuseIndex:
         async with self._journal.writing() as connection:
             here = (KEPT.c.space == space, KEPT.c.work_key == row.key)
             earlier = (await connection.execute(select(KEPT.c.sha256).where(*here))).scalars().all()
-            await connection.execute(delete(KEPT).where(*here))
+            await _drop(connection, space, row.key)
             await connection.execute(
                 KEPT.insert().values(
                     space=space,
@@ -73,6 +87,16 @@ class ReuseIndex:
                     used_ms=row.used_ms,
                 )
             )
+            if clip is not None:
+                await connection.execute(
+                    KEPT_CLIPS.insert().values(
+                        space=space,
+                        work_key=clip.key,
+                        loop_key=clip.loop_key,
+                        prompt=clip.prompt,
+                        seed=clip.seed,
+                    )
+                )
             gone = {*earlier, *await _drop_beyond(connection, most_bytes)}
             named = select(KEPT.c.sha256).where(KEPT.c.sha256.in_(gone))
             return gone - set((await connection.execute(named)).scalars().all())
@@ -88,6 +112,27 @@ class ReuseIndex:
                     found[row.work_key] = _row(row)
         return found
 
+    async def clips(self, space: str, loop_key: str, seed: int | None, most: int) -> list[ClipRow]:
+        """Kept latents that differ in nothing but their prompt, the latest used first.
+
+        seed: None for any.
+        """
+        query = (
+            select(KEPT_CLIPS)
+            .join(
+                KEPT,
+                (KEPT.c.space == KEPT_CLIPS.c.space) & (KEPT.c.work_key == KEPT_CLIPS.c.work_key),
+            )
+            .where(KEPT_CLIPS.c.space == space, KEPT_CLIPS.c.loop_key == loop_key)
+            .order_by(KEPT.c.used_ms.desc(), KEPT.c.work_key)
+            .limit(most)
+        )
+        if seed is not None:
+            query = query.where(KEPT_CLIPS.c.seed == seed)
+        async with self._journal.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return [ClipRow(row.work_key, row.loop_key, row.prompt, row.seed) for row in rows]
+
     async def touch(self, space: str, keys: Iterable[str], at_ms: int) -> None:
         """These were of use now."""
         async with self._journal.writing() as connection:
@@ -102,9 +147,14 @@ class ReuseIndex:
         """These are not to be used again."""
         async with self._journal.writing() as connection:
             for key in keys:
-                await connection.execute(
-                    delete(KEPT).where(KEPT.c.space == space, KEPT.c.work_key == key)
-                )
+                await _drop(connection, space, key)
+
+
+async def _drop(connection: AsyncConnection, space: str, key: str) -> None:
+    for table in (KEPT, KEPT_CLIPS):
+        await connection.execute(
+            delete(table).where(table.c.space == space, table.c.work_key == key)
+        )
 
 
 async def _drop_beyond(connection: AsyncConnection, most_bytes: int) -> set[str]:
@@ -122,8 +172,7 @@ async def _drop_beyond(connection: AsyncConnection, most_bytes: int) -> set[str]
             held.add(row.sha256)
             continue
         gone.add(row.sha256)
-        place = (KEPT.c.space == row.space, KEPT.c.work_key == row.work_key)
-        await connection.execute(delete(KEPT).where(*place))
+        await _drop(connection, row.space, row.work_key)
     return gone
 
 
