@@ -22,13 +22,12 @@ def distances(prompt: str, others: Sequence[str]) -> list[float]:
     difference by the mean length of the two. 0 is the same condition, and so the same clip.
     """
     from . import tiny_t2v
-    from .tiny_t2v.minilm import token_states
 
     model = tiny_t2v.load("cpu")
-    mine = model.condition(token_states(prompt)).flatten()
+    mine = model.condition(tiny_t2v.text_features(prompt)).flatten()
     found = []
     for other in others:
-        theirs = model.condition(token_states(other)).flatten()
+        theirs = model.condition(tiny_t2v.text_features(other)).flatten()
         length = (mine.norm() * theirs.norm()).sqrt()
         found.append(round(float((mine - theirs).norm() / length), 3))
     return found
