@@ -226,18 +226,18 @@ def test_a_source_may_not_stand_in_for_a_result() -> None:
 
 
 FIRST_PLANS = {
-    "1c63140a9840272b3a4b4dff5e0382dae85142f0ff5785463f8c9a059d60f3be": {
+    "9fa103a9033dd25fda7ad669d579165b87a3edd3ccf09c1af46393ef8a63c7fa": {
         "prompt": "a red ball",
         "seed": 5,
     },
-    "31db0dd68160b121e0cf7a4efa2a1206838524d70085f37d3877ecf5259efe2c": {
+    "802544a58d246bdc827dc699304522d3be2ba1d100a16b386745d34839a1b617": {
         "prompt": "x",
         "width": 1024,
         "height": 256,
         "seconds": 3.3,
         "fps": 60,
     },
-    "29372bf7883d70f1efc3dcd579123e3dbb1c53470ffb28ab3dd0fef6c205128b": IMAGE.model_dump(),
+    "98b62c67338e2f3d2c8727437e34247cbece890eeadce56991549353c9486835": IMAGE.model_dump(),
 }
 
 

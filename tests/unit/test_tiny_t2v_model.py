@@ -21,7 +21,7 @@ from reelmesh.node.stages.tiny_t2v import (
     load,
 )
 from reelmesh.node.stages.tiny_t2v.denoiser import times, velocity
-from reelmesh.node.stages.tiny_t2v.model import WEIGHTS
+from reelmesh.node.stages.tiny_t2v.model import WEIGHTS, strength
 
 WORDS = torch.randn(9, 384, generator=torch.Generator().manual_seed(1))
 
@@ -109,6 +109,14 @@ def test_a_loop_that_is_guided_at_first_only_can_be_cut_anywhere(
     assert torch.equal(model.denoise(z, cond, 0, 2, 4, 2.0, guided=2), same)
     plain = model.denoise(z, cond, 2, 3, 4, 1.0)
     assert torch.allclose(model.denoise(z, cond, 2, 3, 4, 9.0, guided=2), plain, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "early"), [(0.0, 0.0), (1.0, 1.0), (1.5, 2.5), (2.0, 4.0), (3.0, 4.0), (9.0, 9.0)]
+)
+def test_guidance_is_stronger_while_the_layout_is_decided(asked: float, early: float) -> None:
+    assert strength(asked, 0.0) == strength(asked, 0.19) == early
+    assert strength(asked, 0.2) == strength(asked, 0.9) == asked
 
 
 @pytest.mark.parametrize(

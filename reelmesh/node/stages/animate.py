@@ -16,7 +16,7 @@ class Animate(Skeleton):
     """As `skeleton`, with the input `frames`: the one square picture that the clip begins with."""
 
     name = "animate"
-    version = 1
+    version = 2
 
     def _first(self, inputs: Mapping[str, Path]) -> Tensor | None:
         return torch.from_numpy(shrink(read_picture(inputs["frames"]), self.model.height))

@@ -26,7 +26,7 @@ class Repair(TinyModelStage):
     """
 
     name = "repair"
-    version = 1
+    version = 2
 
     def run(self, params: Any, inputs: Mapping[str, Path], ctx: StageContext) -> dict[str, Path]:
         """Denoises. Raises StageFailed ("bad_input", "bad_params"), StageCancelled."""

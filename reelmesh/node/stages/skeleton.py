@@ -23,7 +23,7 @@ class Skeleton(TinyModelStage):
     """
 
     name = "skeleton"
-    version = 1
+    version = 2
 
     def run(self, params: Any, inputs: Mapping[str, Path], ctx: StageContext) -> dict[str, Path]:
         """Denoises. Raises StageFailed ("bad_input", "bad_params"), StageCancelled."""

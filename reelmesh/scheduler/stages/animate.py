@@ -19,7 +19,7 @@ def _inputs(params: AnimateParams) -> Mapping[str, str]:
 
 ENTRY = StageEntry(
     name="animate",
-    version=1,
+    version=2,
     summary="denoise a short, small clip that begins with a picture (tiny_t2v)",
     inputs={"features": "features", "frames": "frames"},
     optional_inputs={"latent": "latent"},

@@ -32,7 +32,7 @@ class RepairParams(StageParams):
 
 ENTRY = StageEntry(
     name="repair",
-    version=1,
+    version=2,
     summary="denoise a part of a clip anew, held to the rest (tiny_t2v)",
     inputs={"features": "features", "latent": "latent"},
     outputs={"latent": "latent"},

@@ -55,7 +55,7 @@ def step_units(params: SkeletonParams) -> float:
 
 ENTRY = StageEntry(
     name="skeleton",
-    version=1,
+    version=2,
     summary="denoise a short, small clip, some steps at a time (tiny_t2v)",
     inputs={"features": "features"},
     optional_inputs={"latent": "latent"},
