@@ -120,19 +120,21 @@ async def test_a_demo_that_is_stopped_leaves_no_process_behind(
 async def test_ctrl_c_stops_the_watching_and_not_the_job(folder: Path) -> None:
     async with market() as world:
         node = ["--node", str(world.root / "coordinator")]
-        words = ["job", "submit", SPEC.prompt, *SMALL, "--out", str(folder / "out")]
+        # Long enough not to be over before a busy machine has shown its first lease.
+        longer = ["--seconds", "10", "--size", "256x256"]
+        words = ["job", "submit", SPEC.prompt, *longer, "--out", str(folder / "out")]
         async with command(folder, *words, *node) as process:
             job_id = (await line_with(process, "job 0x")).split()[1]
             await line_with(process, "leased", "done")
             process.send_signal(signal.SIGINT)
-            _, err = await process.communicate()
-        assert process.returncode == 130
+            out, err = await process.communicate()
+        assert process.returncode == 130, out.decode()
         assert f"reelmesh job watch {job_id}" in err.decode()
         code, told, err_text = await run(folder, "job", "watch", job_id[:10], *node)
         assert code == 0, err_text
         assert "delivered" in told
         films = [f for f in (folder / "out").glob("*.mp4") if ".preview" not in f.name]
-        check_video(films[0])
+        check_video(films[0], SPEC.model_copy(update={"seconds": 10.0}))
 
 
 async def test_a_budget_that_cannot_do_is_refused_with_the_least_that_would(folder: Path) -> None:
