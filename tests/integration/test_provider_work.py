@@ -7,206 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from rpc_world import Handler, World, now_ms, open_world, sha
+from provider_world import (
+    DOMAIN,
+    JOB,
+    PRICE,
+    SEGMENTS,
+    TOKEN,
+    Scene,
+    open_scene,
+)
+from rpc_world import now_ms, sha
 
 from reelmesh.contracts import eip712
-from reelmesh.contracts.eip712 import Attestation, Consent, Domain, Voucher
+from reelmesh.contracts.eip712 import Attestation, Consent
 from reelmesh.node.proof import artifacts_root, trajectory_root
-from reelmesh.node.provider.award import SentBid
-from reelmesh.node.provider.lanes import Attendant, Board, Lane
-from reelmesh.node.provider.ledger import BadVoucher, JobLedger, Unpaid
-from reelmesh.node.provider.session import BadTotal, JobSession, Node
-from reelmesh.node.provider.state import JobRecord, ProviderState, Standing
-from reelmesh.node.provider.work import Kit, LeaseRun
+from reelmesh.node.provider.lanes import Board
+from reelmesh.node.provider.ledger import BadVoucher, Unpaid
+from reelmesh.node.provider.session import BadTotal, JobSession
+from reelmesh.node.provider.state import JobRecord
 from reelmesh.node.rpc.errors import StaleLease
-from reelmesh.node.rpc.limits import RpcLimits
-from reelmesh.node.storage.artifacts import ArtifactStore
 from reelmesh.node.storage.artifacts_writer import ArtifactWriter, StorageFull
-from reelmesh.node.storage.db import sqlite_url
 from reelmesh.node.wallet.keys import NodeKey
-from reelmesh.node.worker import RunRequest, RunResult, WorkerCrashed, WorkerOutOfMemory
-from reelmesh.proto import market_pb2, work_pb2
+from reelmesh.node.worker import WorkerCrashed, WorkerOutOfMemory
+from reelmesh.proto import work_pb2
 from reelmesh.scheduler.ids import JobId, SubtaskId, subtask_key
-
-JOB = bytes(range(32))
-TOKEN = b"t" * 16
-PRICE = 1_000_000
-DOMAIN = Domain(31337, NodeKey.generate().address)
-PARAMS = json.dumps({"fps": 24, "segments": 2})
-SEGMENTS = [b"segment 0" * 100, b"segment 1" * 100]
-
-
-@dataclass
-class Paying(Handler):
-    """A coordinator that pays as it should, or not, as the test asks."""
-
-    key: NodeKey = field(default_factory=NodeKey.generate)
-    provider: str = ""
-    pays: Callable[[int], int] = lambda amount: amount
-    base: int = 0
-    script: list[work_pb2.LeaseReply] = field(default_factory=list)
-    attestations: list[work_pb2.AttestRequest] = field(default_factory=list)
-    consents: list[work_pb2.ConsentRequest] = field(default_factory=list)
-    reports: list[work_pb2.ProgressReport] = field(default_factory=list)
-    reported: asyncio.Event = field(default_factory=asyncio.Event)
-    stale: bool = False
-
-    async def lease(self, provider: str, request: work_pb2.LeaseRequest) -> work_pb2.LeaseReply:
-        return self.script.pop(0) if self.script else work_pb2.LeaseReply(closed="done")
-
-    async def progress(
-        self, provider: str, report: work_pb2.ProgressReport
-    ) -> work_pb2.ProgressReply:
-        self.reports.append(report)
-        self.reported.set()
-        if self.stale:
-            raise StaleLease("this lease is over")
-        return work_pb2.ProgressReply(cancel=self.cancel, reason="told_so", lease_ms=1000)
-
-    async def attest(self, provider: str, request: work_pb2.AttestRequest) -> work_pb2.AttestReply:
-        self.attestations.append(request)
-        self.base += PRICE
-        return work_pb2.AttestReply(accepted=True, voucher=self._sign(self.base))
-
-    async def consent(
-        self, provider: str, request: work_pb2.ConsentRequest
-    ) -> work_pb2.ConsentReply:
-        self.consents.append(request)
-        return work_pb2.ConsentReply(accepted=True)
-
-    async def _raise(self, accepted: int, total: int) -> work_pb2.SignedVoucher:
-        return self._sign(self.base + PRICE * 90 * accepted // (100 * total))
-
-    def _sign(self, amount: int) -> work_pb2.SignedVoucher:
-        amount = self.pays(amount)
-        signature = eip712.sign(DOMAIN, Voucher(JOB, self.provider, amount), self.key)
-        return work_pb2.SignedVoucher(job_id=JOB, amount=str(amount), signature=signature)
-
-
-@dataclass
-class StandIn:
-    """Runs no stage: hands out bytes, or does what the test says."""
-
-    scratch: Path
-    output: bytes = os.urandom(200_000)
-    behave: Callable[[], Awaitable[None]] | None = None
-    runs: int = 0
-
-    async def run(self, request: RunRequest, on_progress: object = None) -> RunResult:
-        self.runs += 1
-        assert [request.inputs[f"segment-{i}"].read_bytes() for i in range(2)] == SEGMENTS
-        if self.behave is not None:
-            await self.behave()
-        folder = self.scratch / f"run-{self.runs}"
-        folder.mkdir(parents=True)
-        (folder / "video").write_bytes(self.output)
-        return RunResult(
-            {"video": folder / "video"}, [b"s" * 32], b"m" * 32, 1000, 2000, 10, folder
-        )
-
-
-@dataclass
-class Scene:
-    world: World
-    handler: Paying
-    node: Node
-    job: JobSession
-    worker: StandIn
-    kit: Kit
-    grant: work_pb2.Grant
-
-    def run(self) -> LeaseRun:
-        return LeaseRun(self.job, self.grant, self.kit)
-
-    def lane(self, board: Board, stopped: asyncio.Event) -> Lane:
-        async def on_stopped(_job: JobSession) -> None:
-            stopped.set()
-
-        return Lane(
-            board,
-            self.kit,
-            self.node.state,
-            now_ms,
-            stopped=on_stopped,
-            resident=list,
-            failed=lambda _stage, _mb: None,
-        )
-
-
-def make_award(world: World, key: NodeKey, handler: Paying, cap: int) -> market_pb2.Award:
-    terms = market_pb2.Terms(
-        buyer=bytes(19) + b"\x01",
-        coordinator=bytes.fromhex(world.coordinator.address[2:]),
-        asset=bytes(20),
-        budget=str(cap),
-        deadline=int(time.time()) + 3600,
-        claim_window=3600,
-        spec_hash=bytes(32),
-    )
-    return market_pb2.Award(
-        job_id=JOB,
-        cap=str(cap),
-        terms=terms,
-        grpc_target=world.server.target,
-        coordinator_certificate_der=world.server.certificate_der,
-    )
 
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with open_world(tmp_path) as world:
-        handler = Paying(
-            world.handler.store, key=world.coordinator, provider=world.provider.address
-        )
-        world.server._service._handler = handler
-        inputs = []
-        for number, data in enumerate(SEGMENTS):
-            await handler.store.put_bytes(data)
-            inputs.append(
-                work_pb2.ArtifactRef(
-                    name=f"segment-{number}", sha256=sha(data), size=len(data), kind="segment"
-                )
-            )
-        grant = work_pb2.Grant(
-            job_id=JOB,
-            subtask="assemble",
-            attempt=1,
-            lease_token=TOKEN,
-            lease_ms=10_000,
-            run_limit_ms=60_000,
-            stage="assemble",
-            stage_version=1,
-            params_json=PARAMS,
-            inputs=inputs,
-            price=str(PRICE),
-        )
-        state = await ProviderState.open(sqlite_url(tmp_path / "p.db"))
-        node = Node(
-            world.provider, world.certificate, DOMAIN, state, now_ms, RpcLimits(retry_s=0.5)
-        )
-        bid = SentBid(
-            coordinator=world.coordinator.address,
-            round=0,
-            deadline_ms=now_ms() + 3_600_000,
-            prices={"assemble": PRICE // 2, "again": PRICE // 2},
-            work={"assemble": ("assemble", 2.0), "again": ("assemble", 2.0)},
-            seconds_per_unit={"assemble": 1.0},
-        )
-        award = make_award(world, world.provider, handler, 2 * PRICE)
-        record = JobRecord("0x" + JOB.hex(), award, bid, JobLedger(cap=2 * PRICE), now_ms())
-        job = JobSession(record, node)
-        worker = StandIn(tmp_path / "scratch")
-        kit = Kit(worker, ArtifactStore(tmp_path / "mine"), "cpu-test", heartbeat_s=0.01)
-        yield Scene(world, handler, node, job, worker, kit, grant)
-        await job.close()
-        await state.close()
+    async with open_scene(tmp_path) as made:
+        yield made
 
 
 async def test_a_lease_is_fetched_run_delivered_attested_and_paid(scene: Scene) -> None:
@@ -444,135 +278,6 @@ async def test_a_remembered_result_that_was_trimmed_is_made_again(scene: Scene) 
     scene.grant.attempt = 2
     assert await scene.run().go() == "done"
     assert scene.worker.runs == 2
-
-
-async def test_a_lane_works_agrees_and_closes(scene: Scene) -> None:
-    scene.handler.script = [
-        work_pb2.LeaseReply(idle="inputs_not_ready"),
-        work_pb2.LeaseReply(grant=scene.grant),
-        work_pb2.LeaseReply(settlement=work_pb2.Settlement(job_id=JOB, total=str(PRICE))),
-        work_pb2.LeaseReply(closed="settled"),
-    ]
-    board, stopped = Board(60_000, now_ms), asyncio.Event()
-    await board.add(scene.job)
-    lane = asyncio.create_task(scene.lane(board, stopped).serve())
-    await stopped.wait()
-    lane.cancel()
-    await asyncio.gather(lane, return_exceptions=True)
-    kept = await scene.node.state.job(scene.job.record.job_id)
-    assert kept is not None
-    assert (kept.standing, kept.reason, kept.ledger.agreed) == (Standing.STOPPED, "settled", PRICE)
-    assert (await scene.node.state.totals(now_ms())).done == 1
-
-
-async def test_a_lane_runs_the_next_subtask_while_a_result_is_delivered(scene: Scene) -> None:
-    gate, second, attested, paid = (asyncio.Event() for _ in range(4))
-
-    async def run_on() -> None:
-        if scene.worker.runs == 2:
-            second.set()
-            await attested.wait()
-
-    async def held_up(accepted: int, total: int) -> work_pb2.SignedVoucher:
-        await gate.wait()
-        return await Paying._raise(scene.handler, accepted, total)
-
-    async def attest(provider: str, request: work_pb2.AttestRequest) -> work_pb2.AttestReply:
-        (paid if attested.is_set() else attested).set()
-        return await Paying.attest(scene.handler, provider, request)
-
-    scene.worker.behave = run_on
-    scene.handler._raise = held_up  # type: ignore[method-assign]
-    scene.handler.attest = attest  # type: ignore[method-assign]
-    again = work_pb2.Grant()
-    again.CopyFrom(scene.grant)
-    again.subtask, again.params_json = "again", json.dumps({"segments": 2, "fps": 24})
-    scene.handler.script = [
-        work_pb2.LeaseReply(grant=scene.grant),
-        work_pb2.LeaseReply(grant=again),
-        *[work_pb2.LeaseReply(idle="all_leased")] * 20,
-    ]
-    board = Board(60_000, now_ms)
-    await board.add(scene.job)
-    lane = scene.lane(board, asyncio.Event())
-    serving = asyncio.create_task(lane.serve())
-    await second.wait()
-    assert [run.grant.subtask for run in lane.delivering] == ["assemble"]
-    assert scene.handler.attestations == []
-    gate.set()
-    await paid.wait()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
-    assert lane.delivering == []
-    assert [one.subtask for one in scene.handler.attestations] == ["assemble", "again"]
-
-
-async def test_a_job_is_attended_to_while_others_take_every_slot(scene: Scene) -> None:
-    asked: list[work_pb2.LeaseRequest] = []
-    script = [
-        work_pb2.LeaseReply(idle="busy"),
-        work_pb2.LeaseReply(grant=scene.grant),  # against the rules: it is given back
-        work_pb2.LeaseReply(settlement=work_pb2.Settlement(job_id=JOB, total="0")),
-    ]
-
-    async def lease(_provider: str, request: work_pb2.LeaseRequest) -> work_pb2.LeaseReply:
-        asked.append(request)
-        return script.pop(0) if script else work_pb2.LeaseReply(closed="settled")
-
-    scene.handler.lease = lease  # type: ignore[method-assign,assignment]
-    board, stopped = Board(60_000, now_ms), asyncio.Event()
-    await board.add(scene.job)
-    lane = scene.lane(board, stopped)
-    lane.run = scene.run()
-    lane.run.grant = work_pb2.Grant(job_id=b"another job" * 2)
-    attendant = asyncio.create_task(Attendant(board, [lane], every_s=0.01).serve())
-    async with asyncio.timeout(30):
-        await stopped.wait()
-    attendant.cancel()
-    await asyncio.gather(attendant, return_exceptions=True)
-    assert {(one.busy, one.wait_ms) for one in asked} == {(True, 0)}
-    assert len(scene.handler.consents) == 1
-    assert [one.reason for one in scene.handler.failures] == ["cancelled"]
-    assert scene.worker.runs == 0
-    assert scene.job.record.reason == "settled"
-
-
-async def test_a_coordinator_that_vanished_is_given_up_after_a_while(scene: Scene) -> None:
-    await scene.world.server.stop()
-    clock = [now_ms()]
-
-    def ticking() -> int:
-        clock[0] += 60_001
-        return clock[0]
-
-    board, stopped = Board(60_000, ticking), asyncio.Event()
-    await board.add(scene.job)
-    lane = asyncio.create_task(scene.lane(board, stopped).serve())
-    await stopped.wait()
-    lane.cancel()
-    await asyncio.gather(lane, return_exceptions=True)
-    assert scene.job.record.reason == "coordinator_vanished"
-
-
-async def test_closing_the_connection_does_not_end_the_lane(scene: Scene) -> None:
-    """gRPC cancels who waits on a closed channel; the lane must live on for other jobs."""
-    asked = asyncio.Event()
-
-    async def long_poll(_provider: str, _request: object) -> work_pb2.LeaseReply:
-        asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    scene.handler.lease = long_poll  # type: ignore[method-assign,assignment]
-    board, stopped = Board(0, now_ms), asyncio.Event()
-    await board.add(scene.job)
-    lane = asyncio.create_task(scene.lane(board, stopped).serve())
-    await asked.wait()
-    await scene.job.close()
-    await stopped.wait()
-    assert not lane.done()
-    lane.cancel()
-    await asyncio.gather(lane, return_exceptions=True)
 
 
 async def test_a_delivery_that_broke_off_is_sent_again_for_the_rest_of_its_price(
