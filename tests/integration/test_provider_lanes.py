@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from provider_world import (
     JOB,
     PRICE,
+    SEGMENTS,
     Paying,
     Scene,
     open_scene,
@@ -18,8 +20,9 @@ from provider_world import (
 from rpc_world import now_ms
 
 from reelmesh.node.provider.lanes import Attendant, Board
+from reelmesh.node.provider.session import JobSession
 from reelmesh.node.provider.state import Standing
-from reelmesh.proto import work_pb2
+from reelmesh.proto import market_pb2, work_pb2
 
 
 @pytest.fixture
@@ -117,6 +120,35 @@ async def test_a_job_is_attended_to_while_others_take_every_slot(scene: Scene) -
     assert [one.reason for one in scene.handler.failures] == ["cancelled"]
     assert scene.worker.runs == 0
     assert scene.job.record.reason == "settled"
+
+
+async def test_a_total_is_agreed_to_while_another_job_runs(scene: Scene) -> None:
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def run_on() -> None:
+        began.set()
+        await gate.wait()
+
+    for data in SEGMENTS:  # the other job's inputs are here already
+        await scene.kit.store.put_bytes(data)
+    scene.worker.behave = run_on
+    award = market_pb2.Award()
+    award.CopyFrom(scene.job.record.award)
+    award.job_id = scene.grant.job_id = b"another job".ljust(32)
+    record = replace(scene.job.record, job_id="0x" + award.job_id.hex(), award=award)
+    other = JobSession(record, scene.node)
+    lane = scene.lane(Board(60_000, now_ms), asyncio.Event())
+    working = asyncio.create_task(lane._work(other, scene.grant))
+    await began.wait()
+    total = work_pb2.Settlement(job_id=JOB, total=str(PRICE))
+    scene.handler.script = [work_pb2.LeaseReply(settlement=total)]
+    async with asyncio.timeout(30):
+        await lane.attend(scene.job)
+    assert len(scene.handler.consents) == 1
+    assert not working.done()
+    gate.set()
+    await working
+    await other.close()
 
 
 async def test_a_coordinator_that_vanished_is_given_up_after_a_while(scene: Scene) -> None:

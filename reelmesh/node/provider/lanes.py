@@ -111,7 +111,7 @@ class Lane:
         self._failed = failed
         self.run: LeaseRun | None = None
         self.delivering: list[LeaseRun] = []
-        self._leases: set[asyncio.Task[bool]] = set()
+        self._leases: dict[asyncio.Task[bool], JobSession] = {}
 
     async def serve(self) -> None:
         """Work until cancelled."""
@@ -173,8 +173,9 @@ class Lane:
                 job.still_paid()
                 return await self._work(job, reply.grant)
             case "settlement":
-                # a total that was agreed to before a result is paid for would cut it off
-                await self._delivered()
+                # A total agreed to before a result is paid for would cut that off; what runs for
+                # other jobs must not hold this up, as a consent is waited for only briefly.
+                await _over([lease for lease, whose in self._leases.items() if whose is job])
                 total = await job.agree(reply.settlement)
                 log.info("agreed_to_total", job=short(job.record.job_id), eth=ether(total))
             case "closed":
@@ -185,11 +186,11 @@ class Lane:
 
     async def _work(self, job: JobSession, grant: work_pb2.Grant) -> bool:
         """Run a subtask; returns once its result is on its way, and no other is before it."""
-        earlier = set(self._leases)
+        earlier = list(self._leases)
         run = self.run = LeaseRun(job, grant, self._kit)
         lease = asyncio.create_task(self._bear(job, self._see_through(job, run)), name="lease")
-        self._leases.add(lease)
-        lease.add_done_callback(self._leases.discard)
+        self._leases[lease] = job
+        lease.add_done_callback(self._leases.pop)
         ran = asyncio.create_task(run.ran.wait(), name="ran")
         try:
             await asyncio.wait({lease, ran}, return_when=asyncio.FIRST_COMPLETED)
@@ -199,14 +200,8 @@ class Lane:
         if not lease.done():
             self.delivering.append(run)
             lease.add_done_callback(lambda _: self.delivering.remove(run))
-        await self._delivered(earlier)
+        await _over(earlier)
         return run.ran.is_set()
-
-    async def _delivered(self, leases: Collection[asyncio.Task[bool]] | None = None) -> None:
-        """Wait until these leases are over; without any named, all of this lane's."""
-        under_way = self._leases if leases is None else leases
-        if under_way:
-            await asyncio.wait(set(under_way))
 
     async def _see_through(self, job: JobSession, run: LeaseRun) -> bool:
         began, grant = self._clock_ms(), run.grant
@@ -255,6 +250,12 @@ class Lane:
             log.info("job_closed", job=short(job.record.job_id), reason=reason)
         await job.stop(reason)
         await self._stopped(job)
+
+
+async def _over(leases: Collection[asyncio.Task[bool]]) -> None:
+    """Wait until these leases are over."""
+    if leases:
+        await asyncio.wait(leases)
 
 
 class Attendant:
