@@ -140,7 +140,7 @@ _ALL = (
         folders=_WAN_FOLDERS,
         weights_mb={"encode_prompt": 10_900, "denoise": 2_700, "decode_latent": 500},
         negative=_WAN_NEGATIVE,
-        caches=("first_block",),
+        caches=("first_block", "mag"),
         reference_s={"encode_prompt": 1.0, "denoise": 26.0, "decode_latent": 0.1},
     ),
     Model(
@@ -154,7 +154,7 @@ _ALL = (
         weights_mb={"encode_prompt": 10_900, "denoise": 27_300, "decode_latent": 500},
         width_hidden=5120,
         negative=_WAN_NEGATIVE,
-        caches=("first_block",),
+        caches=("first_block", "mag"),
         reference_s={"encode_prompt": 1.0, "denoise": 280.0, "decode_latent": 0.1},
     ),
     Model(
@@ -176,7 +176,7 @@ _ALL = (
         },
         width_hidden=5120,
         negative=_WAN_NEGATIVE,
-        caches=("first_block",),
+        caches=("first_block", "mag"),
         reference_s={
             "encode_prompt": 1.0,
             "encode_first_frame": 0.15,

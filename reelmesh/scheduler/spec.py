@@ -63,7 +63,7 @@ _HINTS: Mapping[str, str] = {
     "repair": "give --from and --to in seconds, from 0 to the video's length",
     "layer": "take preview or whole",
     "model": "ask for what it makes (see reelmesh model list), or leave --model out",
-    "step_cache": "leave it out, or take first_block with a Wan model",
+    "step_cache": "leave it out, or take first_block or mag with a Wan model",
     "video": "give a video file of at most 1 GiB",
     "start": "take the second of the video at which to begin",
     "speed": "take 0.25 to 4 in steps of 0.25; 0.5 is half as fast",
@@ -75,7 +75,7 @@ _HINTS: Mapping[str, str] = {
 }
 
 
-StepCache = Literal["off", "first_block"]
+StepCache = Literal["off", "first_block", "mag"]
 
 
 class InvalidSpec(UserError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,46 @@ def test_a_step_cache_skips_and_the_trajectory_says_so(
     assert runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)[0].read_bytes() == (
         plain.read_bytes()
     )
+
+
+def test_mag_skips_by_published_ratios_and_a_range_by_its_own_part_of_them(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = {"features": runs.features()}
+    loop = {**LOOP, "steps": 20, "cache": "mag"}
+    block = runs.stage("denoise")._network.blocks[-1].attn1
+
+    def whole_steps(start: int, stop: int, given: dict[str, Path]) -> tuple[Path, list[int]]:
+        """Which steps were whole: all passes of the network are counted, two a step."""
+        seen: list[int] = []
+        total: list[int] = []
+        handles = [
+            runs.stage("denoise")._network.register_forward_pre_hook(lambda *_: total.append(1)),
+            block.register_forward_pre_hook(lambda *_: seen.append((len(total) - 1) // 2)),
+        ]
+        path, steps = runs("denoise", {**loop, "start": start, "stop": stop}, given)
+        for handle in handles:
+            handle.remove()
+        assert len(total) == 2 * (stop - start) == 2 * len(set(steps))
+        assert seen[0::2] == seen[1::2]  # the prompt's pass and the negative's skip alike
+        return path, [start + number for number in seen[0::2]]
+
+    path, whole = whole_steps(0, 20, features)
+    assert whole[:4] == [0, 1, 2, 3]  # the first fifth
+    assert len(whole) <= 12
+    assert max(b - a for a, b in pairwise([*whole, 20])) <= 5
+    # A loop cut in two: each range begins whole, the second has no fifth of its own to keep.
+    first, early = whole_steps(0, 10, features)
+    _, late = whole_steps(10, 20, {**features, "latent": first})
+    assert early == [number for number in whole if number < 10]
+    assert late[0] == 10
+    assert late[1] > 11
+    # A stricter threshold skips nothing, and so changes nothing but what is attested.
+    monkeypatch.setattr("reelmesh.node.stages.step_cache.MAG_THRESHOLD", -1.0)
+    strict, every = whole_steps(0, 20, features)
+    assert every == list(range(20))
+    plain, _ = runs("denoise", {**loop, "cache": "off", "start": 0, "stop": 20}, features)
+    assert strict.read_bytes() == plain.read_bytes() != path.read_bytes()
 
 
 def test_decoding_gives_the_clips_frames(runs: Runs) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from reelmesh.node.stages.mag_ratios import MAG_RATIOS, ratios_of
 from reelmesh.scheduler.auction import clear
 from reelmesh.scheduler.camera import parse_orbit
 from reelmesh.scheduler.clearing import LossReason
 from reelmesh.scheduler.cost import estimate, fits, least_budget, reserves
 from reelmesh.scheduler.ids import Wei, node_address
+from reelmesh.scheduler.models import MODELS
 from reelmesh.scheduler.offers import ProviderOffer, StageOffer
 from reelmesh.scheduler.placement import place, problem
 from reelmesh.scheduler.plan import parse_plan
@@ -67,6 +69,8 @@ def test_a_plan_names_the_model_where_it_is_needed_and_nowhere_else() -> None:
     assert plan["denoise-0"].params["frames"] == 65
     assert sum(t.params["frames"] for t in plan.subtasks if t.stage == "encode_video") == 96  # type: ignore[misc]
     assert make_plan(parse_spec({**WAN, "width": 832, "height": 480})).final().id == "assemble"
+    mag = make_plan(parse_spec({**WAN, "seconds": 4, "step_cache": "mag"}))
+    assert mag["denoise-1"].params["cache"] == "mag"
     off = make_plan(parse_spec({**WAN, "seconds": 4}))
     assert "cache" not in off["denoise-0"].params
 
@@ -112,7 +116,7 @@ def test_what_ltx2_cannot_do_is_refused_in_one_line(change: dict[str, Any], why:
         {"frames": 85},
         {"width": 500},
         {"stop": 21},
-        {"cache": "mag"},
+        {"cache": "taylor_seer"},
     ],
 )
 def test_params_that_a_model_cannot_take_are_refused(change: dict[str, Any]) -> None:
@@ -213,3 +217,13 @@ def test_depth_params_that_fit_no_backend_are_refused(change: dict[str, Any]) ->
 def test_a_model_makes_the_size_that_it_was_trained_for() -> None:
     plan = make_plan(parse_spec({**WAN, "width": 832, "height": 480}))
     assert plan["encode_video-0"].params["height"] == 480
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if "mag" in model.caches])
+def test_a_model_that_takes_mag_has_ratios_for_every_number_of_steps(name: str) -> None:
+    for steps in (2, 3, 20, 50, 100):
+        found = ratios_of(name, steps)
+        assert len(found) == steps
+        assert found[0] == 1.0
+        assert found[-1] == MAG_RATIOS[name][-1]
+        assert all(0.7 < ratio < 1.1 for ratio in found)

@@ -126,7 +126,7 @@ class JobOptions:
     step_cache: Annotated[
         str | None,
         typer.Option(
-            help="With a Wan model: first_block, faster at some cost in detail.",
+            help="With a Wan model: first_block or mag, faster at some cost in detail.",
             show_default="off",
         ),
     ] = None

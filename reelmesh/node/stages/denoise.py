@@ -101,7 +101,7 @@ class Denoise(ProductionStage):
         solver.set_timesteps(params.steps, device=self.device)
         solver.set_begin_index(params.start)
         count = params.stop - params.start
-        with step_cache(self._network, params.cache) as whole_passes:
+        with step_cache(self._network, params) as whole_passes:
             for number in range(params.start, params.stop):
                 time = solver.timesteps[number]
                 flow = self._flow(latent, time, given, params.guidance)

@@ -23,7 +23,7 @@ class DenoiseParams(ClipParams):
     stop: Annotated[int, Field(ge=1, le=100)]
     steps: Annotated[int, Field(ge=2, le=100)]
     guidance: Annotated[float, Field(ge=1, le=20)]
-    cache: Literal["off", "first_block"] = "off"
+    cache: Literal["off", "first_block", "mag"] = "off"
 
     @model_validator(mode="after")
     def _range(self) -> Self:
