@@ -26,13 +26,13 @@ PATH = orbit(-15, 15, 1.0)
 SIDE = 64
 
 
-def film(folder: Path) -> bytes:
+def film(folder: Path, left: int = 20, near: float = 1.0) -> bytes:
     """A red square, near, before stripes, far: one second of layers."""
     frame = np.zeros((SIDE, SIDE, 3), np.uint8)
     frame[:, ::8] = (60, 160, 220)
-    frame[20:44, 20:44] = (230, 40, 30)
+    frame[20:44, left : left + 24] = (230, 40, 30)
     depth = torch.zeros(SIDE, SIDE)
-    depth[20:44, 20:44] = 1.0
+    depth[20:44, left : left + 24] = near
     frames = write_frames(folder / "layers.mkv", np.repeat(layers(frame, depth)[None], 12, axis=0))
     size = {"width": 2 * SIDE, "height": 2 * SIDE}
     params = parse_params("encode_video", {"fps": 12, "crf": 20, "frames": 12, **size})
@@ -119,3 +119,19 @@ async def test_a_person_drags_and_the_near_thing_moves_against_what_is_behind(
         await page.until("document.getElementById('path').getAttribute('aria-pressed') === 'true'")
         errors = [told for told in page.told if told["method"] == "Runtime.exceptionThrown"]
         assert not errors
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed here")
+async def test_a_near_thing_at_the_border_goes_on_beyond_it(tmp_path: Path) -> None:
+    file = tmp_path / "film.html"
+    file.write_bytes(make_page(film(tmp_path, left=0, near=0.4), PATH, 1.0, "at the border"))
+    async with open_page(find_browser() or "", file) as page:
+        await page.until("Number(document.body?.dataset.drawn || 0) > 1")
+        await page.ask("video.pause(), Object.assign(camera, {yaw: 15, pitch: 0, free: true}), 1")
+        drawn = await page.ask("document.body.dataset.drawn")
+        await page.until(f"Number(document.body.dataset.drawn) > {drawn} + 1")
+        picture = (await page.picture("#view")).astype(int)
+    middle = picture[len(picture) // 2]
+    red = (middle[:, 0] > 150) & (middle[:, 1] < 110) & (middle[:, 2] < 110)
+    assert red[:3].all()
+    assert red.mean() > 0.4  # more than the 24 columns of 64 that the footage has

@@ -8,11 +8,12 @@ const gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer:
 const note = document.getElementById("note");
 const NEAR = 0.8, FAR = 1.7, LEVELS = [28, 200]; // as in fourd/geometry.py and view_layers.py
 const THINNEST = 2.5; // degrees, as in fourd/mesh.py
-const MARGIN = 0.6; // the layer behind goes on, mirrored, this far beyond the footage
+// Both layers go on, mirrored, this far beyond the footage: the near one as far as a turn shows.
+const MARGIN = 0.6, NEAR_MARGIN = 0.25;
 
 const VERTEX = `#version 300 es
 precision highp float;
-in vec2 place;                 // 0..1 over the footage, and beyond it for the layer behind
+in vec2 place;                 // 0..1 over the footage, and beyond it
 uniform sampler2D film;
 uniform vec2 half_angle;       // tangents of half the footage's angles
 uniform mat3 turn;             // rows: right, up, forward of the camera
@@ -89,18 +90,22 @@ function makeProgram() {
   return program;
 }
 
-// A grid over the footage, from -margin to 1 + margin.
-function makeGrid(columns, rows, margin) {
-  const places = new Float32Array((columns + 1) * (rows + 1) * 2);
-  for (let y = 0, k = 0; y <= rows; y++)
-    for (let x = 0; x <= columns; x++) {
-      places[k++] = -margin + (1 + 2 * margin) * x / columns;
-      places[k++] = -margin + (1 + 2 * margin) * y / rows;
+// A grid of so many places over the footage, and about `margin` beyond it; `hollow` is without
+// what lies over the footage.
+function makeGrid(columns, rows, margin, hollow = false) {
+  const left = Math.round(columns * margin), top = Math.round(rows * margin);
+  const wide = columns + 2 * left, high = rows + 2 * top;
+  const places = new Float32Array((wide + 1) * (high + 1) * 2);
+  for (let y = 0, k = 0; y <= high; y++)
+    for (let x = 0; x <= wide; x++) {
+      places[k++] = (x - left) / columns;
+      places[k++] = (y - top) / rows;
     }
-  const faces = new Uint32Array(columns * rows * 6);
-  for (let y = 0, k = 0; y < rows; y++)
-    for (let x = 0; x < columns; x++) {
-      const a = y * (columns + 1) + x, b = a + 1, c = a + columns + 1, d = c + 1;
+  const faces = new Uint32Array((wide * high - (hollow ? columns * rows : 0)) * 6);
+  for (let y = 0, k = 0; y < high; y++)
+    for (let x = 0; x < wide; x++) {
+      if (hollow && x >= left && x < left + columns && y >= top && y < top + rows) continue;
+      const a = y * (wide + 1) + x, b = a + 1, c = a + wide + 1, d = c + 1;
       faces.set([a, c, b, b, c, d], k);
       k += 6;
     }
@@ -174,10 +179,12 @@ function draw() {
   gl.uniform3fv(place.eye, eye);
   gl.uniform2f(place.lens, longer / w / tangent(pose[6]), longer / h / tangent(pose[6]));
   gl.uniform2f(place.half_angle, w / longer * tangent(told.sourceFov), h / longer * tangent(told.sourceFov));
-  for (const side of [1, 0]) {
+  for (const [side, drawn] of [[1, [grids.behind]], [0, [grids.near, grids.beyond]]]) {
     gl.uniform1f(place.side, side);
-    gl.bindVertexArray(grids[side].array);
-    gl.drawElements(gl.TRIANGLES, grids[side].count, gl.UNSIGNED_INT, 0);
+    for (const grid of drawn) {
+      gl.bindVertexArray(grid.array);
+      gl.drawElements(gl.TRIANGLES, grid.count, gl.UNSIGNED_INT, 0);
+    }
     gl.clear(gl.DEPTH_BUFFER_BIT); // the near layer always comes before the one behind
   }
   const { yaw, pitch } = angles(pose);
@@ -233,7 +240,11 @@ function start() {
     canvas.height = video.videoHeight;
     canvas.style.width = `min(100%, ${82 * canvas.width / canvas.height}vh)`;
     const [w, h] = [video.videoWidth >> 1, video.videoHeight >> 1];
-    grids = [makeGrid(w, h, 0), makeGrid(w >> 1, h >> 1, MARGIN)];
+    grids = {
+      near: makeGrid(w, h, 0),
+      beyond: makeGrid(w >> 1, h >> 1, NEAR_MARGIN, true),
+      behind: makeGrid(w >> 1, h >> 1, MARGIN),
+    };
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     for (const [name, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_MAG_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]])
       gl.texParameteri(gl.TEXTURE_2D, name, value);
