@@ -7,8 +7,8 @@ the silent video ─────────────────────
 A production model (`audio_model`) takes their place: it looks at the clip and reads the whole prompt,
 the quoted line too, which it says itself. A clip of few frames is made smooth for it first:
 
-encode_prompt ───────────────────────┬→ denoise_audio-0 → denoise_audio-1 → decode_audio → mux
-clip's frames (timeline →) encode_frames ┘
+encode_prompt ────────────────────────────────┬→ denoise_audio-0 → denoise_audio-1 → decode_audio → mux
+clip's frames (→ interpolate) → encode_frames ┘
 """  # noqa: E501 (a picture)
 
 from __future__ import annotations
