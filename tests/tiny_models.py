@@ -115,7 +115,7 @@ def make_ltx2(root: Path) -> Path:
     (root / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     _make_distilled(root / "ltx-2-19b-distilled-lora-384.safetensors")
     video = AutoencoderKLLTX2Video(
-        block_out_channels=(4, 4, 4, 4),
+        block_out_channels=(8, 8, 8, 8),
         decoder_block_out_channels=(8, 16, 32),
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),

@@ -87,6 +87,11 @@ class Model:
         return "encode_first_frame" in self.folders
 
     @property
+    def gives_sound(self) -> bool:
+        """Whether it makes a sound for pictures that are there already."""
+        return "denoise_audio" in self.folders
+
+    @property
     def doubles(self) -> bool:
         """Whether it makes a clip at half the video's size, doubles and refines it."""
         return "upsample_latent" in self.folders
@@ -189,7 +194,8 @@ _ALL = (
         repository="Lightricks/LTX-2",
         revision="dfcc2108383fe1aaa0584bdf55d368a4bdadd90c",
         kinds=("text_to_video",),
-        summary="LTX-2, 19 B parameters: text to video with sound, made small and refined at twice",
+        summary="LTX-2, 19 B parameters: text to video with sound, made small and refined at "
+        "twice; sound for other models' clips",
         licence="LTX-2 Community",
         folders={
             "encode_prompt": ("tokenizer", "text_encoder", "connectors"),
@@ -198,6 +204,8 @@ _ALL = (
             "refine_latent": ("transformer", "scheduler", _LTX_DISTILLED),
             "decode_latent": ("vae",),
             "decode_audio": ("audio_vae", "vocoder"),
+            "encode_frames": ("vae",),
+            "denoise_audio": ("transformer", "scheduler"),
         },
         weights_mb={
             "encode_prompt": 26_000,
@@ -206,6 +214,8 @@ _ALL = (
             "refine_latent": 36_000,
             "decode_latent": 2_400,
             "decode_audio": 450,
+            "encode_frames": 2_400,
+            "denoise_audio": 36_000,
         },
         family="ltx2",
         # The text encoder once more, under another name.
@@ -232,6 +242,10 @@ _ALL = (
             "refine_latent": 380.0,
             "decode_latent": 0.1,
             "decode_audio": 0.05,
+            # Not measured: as long as the way back, which has more layers.
+            "encode_frames": 0.1,
+            # Not measured: the same network over the same tokens as `denoise`.
+            "denoise_audio": 380.0,
         },
     ),
     Model(
@@ -273,6 +287,25 @@ def check_model(name: str, kind: str, seconds: float, size: tuple[int, int]) -> 
         raise ValueError(
             f"the model {name} makes sides that are multiples of {stride}, up to {MAX_SIDE}"
         )
+
+
+def check_audio_model(name: str, model: str, seconds: float) -> None:
+    """That a model of sound goes with the pictures' model and the video's length.
+
+    Raises ValueError with one plain line.
+    """
+    able = [known.name for known in MODELS.values() if known.gives_sound]
+    if name not in able:
+        raise ValueError(
+            f"no model that makes sound for pictures is named {name[:40]!r}; "
+            f"there is {', '.join(able)}"
+        )
+    pictures = MODELS.get(model)
+    if pictures is not None and pictures.audio_rate:
+        raise ValueError(f"the model {model} makes its own sound, with its pictures")
+    most = MODELS[name].max_seconds
+    if seconds > most:
+        raise ValueError(f"the model {name} makes sound for at most {most:.1f} seconds")
 
 
 def offering(stage: str, model: str = "") -> str:

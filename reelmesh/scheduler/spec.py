@@ -30,7 +30,7 @@ from reelmesh.errors import UserError
 from reelmesh.scheduler.camera import CameraPath
 from reelmesh.scheduler.canonical import canonical, digest
 from reelmesh.scheduler.ids import ArtifactId
-from reelmesh.scheduler.models import EMBEDDED, MODELS, check_model
+from reelmesh.scheduler.models import EMBEDDED, MODELS, check_audio_model, check_model
 from reelmesh.scheduler.quotes import picture_words
 from reelmesh.scheduler.sizes import MOST_PIXELS, Side
 from reelmesh.scheduler.sources import Footage, Picture, Source
@@ -58,6 +58,7 @@ _HINTS: Mapping[str, str] = {
     "seed": "take a whole number from 0 to 4294967295",
     "audio": "say true or false; --audio asks for sound",
     "audio_style": "take natural, wooden, metallic, cartoon or soft",
+    "audio_model": "take ltx-2 with --audio, or leave --audio-model out for the built-in sound",
     "spec": "ask for sound with --audio, and say in the prompt what is seen",
     "image": "give a PNG, JPEG or WebP file of at most 64 MiB",
     "repair": "give --from and --to in seconds, from 0 to the video's length",
@@ -187,14 +188,15 @@ class GeneratedSpec(JobSpec):
     """What the kinds that run a denoise loop say besides.
 
     audio: the video gets sound; audio_style: what things sound as if made of. A line that the
-    prompt quotes is then spoken, and is no part of what the picture shows.
+    prompt quotes is then spoken, and is no part of what the picture shows. audio_model: the
+    production model that makes the sound, from the pictures and the whole prompt.
 
     model: a production model's name in the registry; step_cache: how it may skip what
     hardly changes from step to step.
     """
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"layer", "quality", "audio", "audio_style", "model", "step_cache"}
+        {"layer", "quality", "audio", "audio_style", "audio_model", "model", "step_cache"}
     )
 
     steps: Annotated[int, Field(ge=4, le=50, strict=True)] = 20
@@ -203,6 +205,7 @@ class GeneratedSpec(JobSpec):
     quality: Quality = "fixed"
     audio: Annotated[bool, Field(strict=True)] = False
     audio_style: AudioStyle = "natural"
+    audio_model: str = EMBEDDED
     model: str = EMBEDDED
     step_cache: StepCache = "off"
 
@@ -212,6 +215,20 @@ class GeneratedSpec(JobSpec):
             raise ValueError("A style of sound is named, and no sound is asked for")
         if self.audio and not picture_words(self.prompt):
             raise ValueError("The prompt holds only what is said, and nothing to be seen")
+        return self
+
+    @model_validator(mode="after")
+    def _voiced(self) -> Self:
+        if self.audio_model == EMBEDDED:
+            return self
+        try:
+            if not self.audio:
+                raise ValueError("a model of sound is named, and no sound is asked for")
+            if self.audio_style != "natural":
+                raise ValueError("audio_style goes with the built-in sound: say it in the prompt")
+            check_audio_model(self.audio_model, self.model, self.seconds)
+        except ValueError as error:
+            raise PydanticCustomError("audio_model", "{why}", {"why": str(error)}) from error
         return self
 
     @model_validator(mode="before")
@@ -233,11 +250,12 @@ class GeneratedSpec(JobSpec):
         alone = {"layer", "quality", "audio", "audio_style"}
         if self.model == EMBEDDED:
             return self
-        if MODELS[self.model].audio_rate:
+        if MODELS[self.model].audio_rate or self.audio_model != EMBEDDED:
             alone.remove("audio")
         for name in sorted(alone):
             if getattr(self, name) != type(self).model_fields[name].default:
-                why = f"{name} goes with the built-in model, not with {self.model}"
+                also = " or with an audio_model" if name == "audio" else ""
+                why = f"{name} goes with the built-in model{also}, not with {self.model}"
                 raise PydanticCustomError("model", "{why}", {"why": why})
         return self
 

@@ -16,7 +16,7 @@ from reelmesh.scheduler.spec import JobSpec, TextToVideo, parse_spec
 from reelmesh.scheduler.templates import make_plan
 from reelmesh.scheduler.templates.text_to_video import plan
 
-specs = st.builds(
+silent = st.builds(
     TextToVideo,
     prompt=st.just("a red ball"),
     seconds=st.floats(1, 20),
@@ -27,6 +27,18 @@ specs = st.builds(
     guidance=st.floats(1, 10),
     seed=st.integers(0, 2**32 - 1),
 )
+loud = st.builds(
+    TextToVideo,
+    prompt=st.just('a red ball says "hi"'),
+    seconds=st.floats(1, 10),
+    fps=st.integers(12, 60),
+    width=st.integers(64, 960).map(lambda n: n * 2),
+    height=st.integers(64, 960).map(lambda n: n * 2),
+    steps=st.integers(4, 50),
+    audio=st.just(True),
+    audio_model=st.sampled_from(["embedded", "ltx-2"]),
+)
+specs = silent | loud
 BASE = json.loads(canonical(make_plan(parse_spec({"prompt": "a red ball", "seconds": 1}))))
 
 
@@ -36,7 +48,8 @@ def test_every_spec_has_a_plan_that_survives_its_bytes(spec: JobSpec, chunk_fram
     made = plan(spec, chunk_frames=chunk_frames)
     again = parse_plan(canonical(made))
     assert again.plan_hash() == made.plan_hash()
-    frames = [task.params["frames"] for task in made.subtasks if task.stage == "encode_video"]
+    coded = ("encode_video", "join_tiles")
+    frames = [task.params["frames"] for task in made.subtasks if task.stage in coded]
     assert sum(int(str(count)) for count in frames) == spec.frames
 
 

@@ -6,7 +6,6 @@ Where a CUDA device is present the same tests run there in bfloat16 and print ti
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from ltx2_world import CLIP, DEVICES, LARGE, LOOP, MODEL, Runs, make_home, timed  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
-from reelmesh.node.cli.app import outcome  # noqa: E402
 from reelmesh.node.models.shelf import Shelf  # noqa: E402
-from reelmesh.node.stages import StageFailed, load_stage  # noqa: E402
-from reelmesh.node.stages.base import StageContext  # noqa: E402
+from reelmesh.node.stages import StageFailed  # noqa: E402
 from reelmesh.node.stages.local import run_plan_locally  # noqa: E402
 from reelmesh.node.stages.sounds import RATE, read_sound  # noqa: E402
 from reelmesh.node.stages.tensors import write_tensors  # noqa: E402
@@ -32,75 +30,16 @@ from reelmesh.scheduler.models import MODELS  # noqa: E402
 from reelmesh.scheduler.spec import parse_spec  # noqa: E402
 from reelmesh.scheduler.stages import parse_params  # noqa: E402
 from reelmesh.scheduler.templates import make_plan  # noqa: E402
-from tests.tiny_models import make_ltx2  # noqa: E402
-
-MODEL = {"model": "ltx-2"}
-CLIP = {**MODEL, "width": 64, "height": 64, "frames": 17}
-LARGE = {**CLIP, "width": 128, "height": 128}
-LOOP = {**CLIP, "seed": 7, "steps": 4, "guidance": 4.0}
-CUDA = pytest.param(
-    "cuda:0",
-    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the model, imported as a person would: whole, or not at all."""
-    root = tmp_path_factory.mktemp("ltx2")
-    folder = make_ltx2(root / "given")
-    distilled = folder / "ltx-2-19b-distilled-lora-384.safetensors"
-    aside = distilled.rename(root / "aside")
-    pull = ["model", "pull", "ltx-2", "--from", str(folder), "--home", str(root)]
-    assert outcome(pull) != 0
-    aside.rename(distilled)
-    stale = "diffusion_pytorch_model-00001-of-00001.safetensors"
-    save_file({"a": torch.zeros(1)}, folder / "text_encoder" / stale)
-    assert outcome(pull) == 0
-    files = {one.path for one in Shelf(root / "models").get("ltx-2").manifest.files}
-    assert f"text_encoder/{stale}" not in files
-    assert distilled.name in files
-    return root
+    return make_home(tmp_path_factory.mktemp("ltx2"))
 
 
-@pytest.fixture(params=["cpu", CUDA])
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    found = torch.device(request.param)
-    if found.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(found)
-    began = time.perf_counter()
-    yield found
-    if found.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(found) >> 20
-        print(f"{request.node.name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
-
-
-class Runs:
-    """Runs stages with their model kept, as a worker does."""
-
-    def __init__(self, home: Path, where: Path, device: Any) -> None:
-        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
-        self._stages: dict[str, Any] = {}
-
-    def stage(self, name: str) -> Any:
-        if name not in self._stages:
-            self._stages[name] = load_stage(name, self._shelf.get("ltx-2"))
-            self._stages[name].load(self._device)
-        return self._stages[name]
-
-    def __call__(
-        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
-    ) -> tuple[Path, list[bytes]]:
-        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
-        folder.mkdir()
-        context = StageContext(self._device, folder)
-        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
-        (path,) = outputs.values()
-        return path, context.trajectory
-
-    def features(self, prompt: str = "a red fox runs") -> dict[str, Path]:
-        texts = {**MODEL, "prompt": prompt, "negative": "grey"}
-        return {"features": self("encode_prompt", texts, {})[0]}
+    yield from timed(request.node.name, request.param)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ UNFIT: list[tuple[Mapping[str, Any], str, str]] = [
     ({"extend": 9.0}, "--extend takes 0.5 to 4 seconds", "--extend 2"),
     ({"extend": NAN}, "--extend takes 0.5 to 4 seconds", "--extend 2"),
     ({"extend": 1.0, "start": 5.0}, "the video ends at 2 s", "earlier --start"),
+    ({"extend": 1.0, "audio_model": "ltx-2"}, "--audio-model means nothing", "leave it out"),
     ({"extend": 1.0, "audio": True}, "--audio means nothing for extend video", "leave it out"),
     ({"retime": 0.3}, "--retime takes 0.25 to 4, in steps", "half as fast"),
     ({"retime": NAN}, "--retime takes 0.25 to 4", "half as fast"),

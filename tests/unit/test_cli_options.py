@@ -38,5 +38,17 @@ def test_an_option_that_the_kind_does_not_have_is_refused(
         build_request(JobOptions(prompt="a red ball", size="512x512"))
 
 
+def test_who_makes_the_sound_is_an_option_and_is_told() -> None:
+    asked = JobOptions(prompt='a red ball says "hi"', seed=3, audio=True, audio_model="ltx-2")
+    request = build_request(asked)
+    assert request.spec.audio_model == "ltx-2"  # type: ignore[attr-defined]
+    assert any("needs a provider with ltx-2" in note for note in request.notes)
+    assert not any("flite" in note for note in request.notes)
+    plain = build_request(dataclasses.replace(asked, audio_model=None))
+    assert any("flite" in note for note in plain.notes)
+    wan = dataclasses.replace(asked, model="wan-t2v", size="832x480")
+    assert any("needs a provider with ltx-2" in note for note in build_request(wan).notes)
+
+
 def test_options_and_spec_fields_have_the_same_names() -> None:
     assert set(SPEC_FIELDS) <= {field.name for field in dataclasses.fields(JobOptions)}

@@ -86,8 +86,12 @@ def build_request(options: JobOptions) -> JobRequest:
     _refuse_unfit(given.kind, asked)
     spec = parse_spec({"kind": given.kind, **said, **asked, **given.fields})
     heard: tuple[str, ...] = ()
-    if options.model in (None, "embedded"):  # a production model speaks with its own voice
-        heard = sound_notes(spec.prompt, audio=bool(options.audio), seconds=spec.seconds)
+    told_by = options.audio_model or "embedded"
+    # A production model that makes its own sound speaks with its own voice.
+    if options.model in _BUILT_IN or told_by not in _BUILT_IN:
+        heard = sound_notes(
+            spec.prompt, audio=bool(options.audio), seconds=spec.seconds, model=told_by
+        )
     return JobRequest(spec, given.files, (*given.notes, *heard))
 
 

@@ -64,6 +64,7 @@ def submit(
       reelmesh job submit "a large red ball moving left over a blue background"
       reelmesh job submit --image photo.png --seconds 10 "moving to the left"
       reelmesh job submit --audio "a big red ball bouncing over a white background"
+      reelmesh job submit --audio --audio-model ltx-2 --budget 0.1eth "a red ball bouncing"
       reelmesh job submit --size 3840x2160 --budget 0.1eth --deadline 1h "a green star moving up"
       reelmesh job submit --similar "big red ball going left on blue"
       reelmesh job submit --model wan-t2v --size 832x480 --budget 0.1eth "a fox runs through snow"
@@ -306,7 +307,7 @@ def estimate(
     [bold]Examples[/bold]
       reelmesh job estimate "a large red ball moving left over a blue background"
       reelmesh job estimate --image photo.png --seconds 10 "moving to the left"
-      reelmesh job estimate --audio "a big red ball bouncing over a white background"
+      reelmesh job estimate --audio --audio-model ltx-2 "a big red ball bouncing over white"
       reelmesh job estimate --size 3840x2160 "a green star moving up"
       reelmesh job estimate --model wan-t2v --size 832x480 "a fox runs through snow"
       reelmesh job estimate --video in.mp4 --orbit -15:15

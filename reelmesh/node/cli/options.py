@@ -22,7 +22,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 import typer
 
 SPEC_FIELDS = (
-    *("seconds", "fps", "steps", "quality", "audio", "audio_style"),
+    *("seconds", "fps", "steps", "quality", "audio", "audio_style", "audio_model"),
     *("start", "views"),
     *("model", "step_cache"),
 )
@@ -113,6 +113,14 @@ class JobOptions:
         typer.Option(
             help="What things sound like: natural, wooden, metallic, cartoon or soft.",
             show_default="natural",
+        ),
+    ] = None
+    audio_model: Annotated[
+        str | None,
+        typer.Option(
+            help="With --audio: a production model that looks at the pictures and makes the sound "
+            "that the whole prompt tells, up to 10 s: ltx-2.",
+            show_default="the built-in sound",
         ),
     ] = None
     model: Annotated[

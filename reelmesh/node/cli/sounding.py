@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reelmesh.scheduler.models import EMBEDDED
 from reelmesh.scheduler.quotes import picture_words, spoken_words
 from reelmesh.scheduler.templates.sound import SPEECH_AT_S
 
@@ -13,8 +14,16 @@ def drawn_words(prompt: str, *, audio: bool) -> str:
     return picture_words(prompt) if audio else prompt
 
 
-def sound_notes(prompt: str, *, audio: bool, seconds: float) -> tuple[str, ...]:
-    """Plain lines on a quoted line: that it stays silent, needs flite, or is too long."""
+def sound_notes(
+    prompt: str, *, audio: bool, seconds: float, model: str = EMBEDDED
+) -> tuple[str, ...]:
+    """Plain lines on who makes the sound, and on a quoted line: that it stays silent, needs flite,
+    or is too long.
+
+    model: what makes the sound; a production model speaks with its own voice.
+    """
+    if model != EMBEDDED:
+        return (f"the sound needs a provider with {model}; without one, the budget comes back",)
     line = spoken_words(prompt)
     if not line:
         return ()

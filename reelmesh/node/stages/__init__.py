@@ -41,6 +41,8 @@ STAGES: dict[str, tuple[str, str]] = {
     "upsample_latent": ("upsample_latent", "UpsampleLatent"),
     "refine_latent": ("refine_latent", "RefineLatent"),
     "decode_audio": ("decode_audio", "DecodeAudio"),
+    "encode_frames": ("encode_frames", "EncodeFrames"),
+    "denoise_audio": ("denoise_audio", "DenoiseAudio"),
     "repair": ("repair", "Repair"),
     "decode_video": ("decode_video", "DecodeVideo"),
     "carry_on": ("carry_on", "CarryOn"),

@@ -1,4 +1,4 @@
-"""decode_audio: the sound that a production model made with a clip's pictures."""
+"""decode_audio: the sound that a production model made with a clip's pictures, or for them."""
 
 from __future__ import annotations
 

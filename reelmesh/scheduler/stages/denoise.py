@@ -11,24 +11,33 @@ from reelmesh.scheduler.stages.entry import StageEntry
 from reelmesh.scheduler.stages.production import ClipParams, stages_models
 
 
-class DenoiseParams(ClipParams):
-    """Steps [start, stop) of a loop of `steps`; start 0 begins from the seed's noise.
-
-    cache: the step cache, which skips most of the network on steps that hardly differ from the one
-    before; a range begins with a whole step. Left out where it is off.
-    """
+class LoopParams(ClipParams):
+    """Steps [start, stop) of a loop of `steps`; start 0 begins from the seed's noise."""
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     start: Annotated[int, Field(ge=0, le=99)]
     stop: Annotated[int, Field(ge=1, le=100)]
     steps: Annotated[int, Field(ge=2, le=100)]
     guidance: Annotated[float, Field(ge=1, le=20)]
-    cache: Literal["off", "first_block", "mag"] = "off"
 
     @model_validator(mode="after")
     def _range(self) -> Self:
         if not self.start < self.stop <= self.steps:
             raise ValueError("start < stop <= steps must hold")
+        return self
+
+
+class DenoiseParams(LoopParams):
+    """A range of a clip's loop.
+
+    cache: the step cache, which skips most of the network on steps that hardly differ from the one
+    before; a range begins with a whole step. Left out where it is off.
+    """
+
+    cache: Literal["off", "first_block", "mag"] = "off"
+
+    @model_validator(mode="after")
+    def _cached(self) -> Self:
         if self.cache != "off" and self.cache not in self.known.caches:
             raise ValueError(f"{self.model} does not run with the step cache {self.cache}")
         return self
@@ -54,12 +63,20 @@ def cost_of_passes(params: ClipParams, count: int) -> float:
     return count * params.tokens * attention / 1e6
 
 
-def _units(params: DenoiseParams) -> float:
+def units_of_loop(params: LoopParams) -> float:
     """With guidance every step is taken twice. A step cache is not counted: how much it skips
     depends on the content.
     """
     passes = 2 if params.guidance > 1 else 1
     return cost_of_passes(params, passes * (params.stop - params.start))
+
+
+def memory_of_passes(params: ClipParams, stage: str) -> int:
+    """MiB. A token's features are held some ten times over in a block's float32 and bfloat16
+    copies.
+    """
+    known = params.known
+    return 1500 + known.weights_mb[stage] + params.tokens * known.width_hidden * 20 // 2**20
 
 
 ENTRY = StageEntry(
@@ -72,13 +89,8 @@ ENTRY = StageEntry(
     outputs={"latent": "latent"},
     params=DenoiseParams,
     unit="megatoken-step",
-    units=_units,
-    # A token's features are held some ten times over in a block's float32 and bfloat16 copies.
-    memory_mb=lambda params: (
-        1500
-        + params.known.weights_mb["denoise"]
-        + params.tokens * params.known.width_hidden * 20 // 2**20
-    ),
+    units=units_of_loop,
+    memory_mb=lambda params: memory_of_passes(params, "denoise"),
     bytes_out=lambda params: params.latent_bytes + 4096,
     models=stages_models("denoise"),
     load_s=60.0,

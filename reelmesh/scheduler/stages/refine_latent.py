@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reelmesh.scheduler.stages.denoise import cost_of_passes
+from reelmesh.scheduler.stages.denoise import cost_of_passes, memory_of_passes
 from reelmesh.scheduler.stages.entry import StageEntry
 from reelmesh.scheduler.stages.production import ClipParams, stages_models
 
@@ -29,11 +29,7 @@ ENTRY = StageEntry(
     params=RefineLatentParams,
     unit="megatoken-step",
     units=lambda params: cost_of_passes(params, STEPS),
-    memory_mb=lambda params: (
-        1500
-        + params.known.weights_mb["refine_latent"]
-        + params.tokens * params.known.width_hidden * 20 // 2**20
-    ),
+    memory_mb=lambda params: memory_of_passes(params, "refine_latent"),
     bytes_out=lambda params: params.latent_bytes + 4096,
     models=stages_models("refine_latent"),
     load_s=90.0,

@@ -22,7 +22,7 @@ from reelmesh.scheduler.stages.anchor import clips_for
 from reelmesh.scheduler.stages.encode_image import PICTURE_SIZE
 from reelmesh.scheduler.templates import tiled
 from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
-from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
+from reelmesh.scheduler.templates.sound import Clip, shown_prompt, soundtrack
 from reelmesh.scheduler.templates.text_to_video import chunks, join
 
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
@@ -39,13 +39,13 @@ def plan(spec: ImageToVideo) -> Plan:
     """Cut a spec into subtasks."""
     chain, given = _clips(spec)
     small, count = _small(spec, given), round(spec.seconds * SMALL_FPS)
+    shape = box(spec.width, spec.height, PICTURE_SIZE)
     if is_first_size(spec.width, spec.height):
         between, encoded = _windows(spec, given)
     else:
-        shape = box(spec.width, spec.height, PICTURE_SIZE)
         between, encoded = tiled.enlarge(spec, small, count, shape, LARGE_CRF)
     video = join(spec, encoded)
-    sound = soundtrack(spec, small, count, video)
+    sound = soundtrack(spec, Clip(small, count, shape), video)
     tasks = (*chain, small, *between, *encoded, video, *sound)
     return Plan(spec_hash=spec.spec_hash(), subtasks=tasks)
 

@@ -10,6 +10,8 @@ A model that doubles its clip makes it at half the size, and one that makes soun
 
 denoise-1 → upsample_latent → refine_latent ─┬→ decode_latent → …the same → assemble ─┬→ mux
                                              └→ decode_audio ─────────────────────────┘
+
+One that makes none may have it made by another, for its frames: see `sound`.
 """  # noqa: E501 (a picture)
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from reelmesh.scheduler.models import MODELS
 from reelmesh.scheduler.plan import Plan, Subtask, build_subtask
 from reelmesh.scheduler.spec import GeneratedSpec, ImageToVideo
 from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
+from reelmesh.scheduler.templates.sound import Clip, shown_prompt, soundtrack
 from reelmesh.scheduler.templates.text_to_video import CRF, join
 
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
@@ -81,9 +84,14 @@ def _doubled_clip(spec: GeneratedSpec) -> list[Subtask]:
 
 
 def _sound(spec: GeneratedSpec, chain: list[Subtask], video: Subtask) -> list[Subtask]:
-    """What puts the clip's own sound to the video; nothing where none is asked for."""
+    """What puts the clip's own sound to the video, or another model's; nothing where none is asked
+    for.
+    """
     if not spec.audio:
         return []
+    if not MODELS[spec.model].audio_rate:
+        frames = MODELS[spec.model].frames_for(spec.seconds)
+        return soundtrack(spec, Clip(chain[-1], frames, (spec.width, spec.height)), video)
     name, seconds = "decode_audio", spec.frames / spec.fps
     latent = next(one for one in chain if one.id == "refine_latent")
     sound = build_subtask(name, name, {**_size(spec), "seconds": seconds}, {"latent": latent})
@@ -93,7 +101,8 @@ def _sound(spec: GeneratedSpec, chain: list[Subtask], video: Subtask) -> list[Su
 
 def _text(spec: GeneratedSpec) -> Subtask:
     negative = MODELS[spec.model].negative if spec.guidance > 1 else ""
-    texts = {"model": spec.model, "prompt": spec.prompt, "negative": negative}
+    prompt = spec.prompt if MODELS[spec.model].audio_rate else shown_prompt(spec)
+    texts = {"model": spec.model, "prompt": prompt, "negative": negative}
     return build_subtask("encode_prompt", "encode_prompt", texts, {})
 
 

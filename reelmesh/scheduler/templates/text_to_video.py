@@ -20,7 +20,7 @@ from reelmesh.scheduler.stages.decode import SKELETON_FRAMES, SKELETON_SIZE
 from reelmesh.scheduler.stages.entry import MIB
 from reelmesh.scheduler.templates import tiled
 from reelmesh.scheduler.templates.cutting import CHUNK_FRAMES, cuts
-from reelmesh.scheduler.templates.sound import shown_prompt, soundtrack
+from reelmesh.scheduler.templates.sound import Clip, shown_prompt, soundtrack
 
 CRF = 18
 """Visually lossless for x264."""
@@ -39,17 +39,19 @@ def plan(
     if not 1 <= chunk_frames <= 240:
         raise ValueError("chunk_frames must be from 1 to 240")
     chain = _clip(spec)
-    small = chain[-1]
+    small, timeline = chain[-1], None
     if is_first_size(spec.width, spec.height):
-        chain.append(_timeline(spec, small))
+        timeline = _timeline(spec, small)
+        chain.append(timeline)
         sparse = depth_of(spec).sparse
-        enlarged, encoded = chunks(spec, chain[-1], spec.frames, chunk_frames, sparse=sparse)
+        enlarged, encoded = chunks(spec, timeline, spec.frames, chunk_frames, sparse=sparse)
     else:
         enlarged, encoded = tiled.enlarge(
             spec, small, SKELETON_FRAMES, (SKELETON_SIZE, SKELETON_SIZE), CRF, tile_side
         )
     video = join(spec, encoded)
-    sound = soundtrack(spec, small, SKELETON_FRAMES, video)
+    clip = Clip(small, SKELETON_FRAMES, (SKELETON_SIZE, SKELETON_SIZE), timeline)
+    sound = soundtrack(spec, clip, video)
     return Plan(spec_hash=spec.spec_hash(), subtasks=(*chain, *enlarged, *encoded, video, *sound))
 
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from reelmesh.node.stages.base import StageContext
 
-from .network import Denoiser, latent_spec, noise, read_latent, write_latent
+from .network import Denoiser, noise, read_latent, write_latent
 
 
 class Denoise(Denoiser):
@@ -33,20 +32,6 @@ class Denoise(Denoiser):
         pair = self._steps(pair, solver, span, texts, params, ctx, params.guidance)
         ctx.progress(1.0)
         return {"latent": write_latent(ctx.workdir / "latent.safetensors", pair)}
-
-    def _shifted(self, params: Any) -> Any:
-        """The more tokens there are, the longer the steps stay with much noise."""
-        solver = self._solver()
-        config = solver.config
-        low, high = config["base_image_seq_len"], config["max_image_seq_len"]
-        slope = (config["max_shift"] - config["base_shift"]) / (high - low)
-        places = int(np.prod([least for least, _ in latent_spec(params)["video"].shape[2:]]))
-        solver.set_timesteps(
-            sigmas=np.linspace(1.0, 1 / params.steps, params.steps),
-            mu=config["base_shift"] + slope * (places - low),
-            device=self.device,
-        )
-        return solver
 
     def sample(self, folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
         """Two steps of a small clip."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2VideoTransformer3DModel
 from torch import Tensor
@@ -54,6 +55,13 @@ def read_latent(path: Path, params: Any) -> Pair:
     return found["video"], found["audio"]
 
 
+def read_clip(path: Path, params: Any) -> Tensor:
+    """The picture alone, as `encode_frames` writes it, on the CPU: float32 [1, channels, time,
+    height, width]. Raises StageFailed ("bad_input").
+    """
+    return read_tensors(path, {"video": latent_spec(params)["video"]})["video"]
+
+
 def write_latent(path: Path, pair: Pair) -> Path:
     """Writes both halves."""
     return write_tensors(path, {"video": pair[0], "audio": pair[1]})
@@ -77,8 +85,18 @@ def random_latent(path: Path, params: Any) -> Path:
     )
 
 
+def random_clip(path: Path, params: Any) -> Path:
+    """A clip's picture of noise, to measure a run with."""
+    return write_tensors(path, {"video": noise(params)[0]})
+
+
 class Denoiser(ProductionStage):
-    """What `denoise` and `refine_latent` share."""
+    """What the stages share that run the network.
+
+    holds_video: the picture is given and stays as it is; only the sound is made.
+    """
+
+    holds_video: ClassVar[bool] = False
 
     def _load(self, device: torch.device) -> None:
         network = LTX2VideoTransformer3DModel.from_pretrained(
@@ -98,6 +116,20 @@ class Denoiser(ProductionStage):
 
     def _solver(self, **changed: Any) -> FlowMatchEulerDiscreteScheduler:
         return FlowMatchEulerDiscreteScheduler(**{**self._schedule, **changed})
+
+    def _shifted(self, params: Any) -> Any:
+        """The more tokens there are, the longer the steps stay with much noise."""
+        solver = self._solver()
+        config = solver.config
+        low, high = config["base_image_seq_len"], config["max_image_seq_len"]
+        slope = (config["max_shift"] - config["base_shift"]) / (high - low)
+        places = int(np.prod([least for least, _ in latent_spec(params)["video"].shape[2:]]))
+        solver.set_timesteps(
+            sigmas=np.linspace(1.0, 1 / params.steps, params.steps),
+            mu=config["base_shift"] + slope * (places - low),
+            device=self.device,
+        )
+        return solver
 
     def _texts(self, path: Path) -> dict[str, Tensor]:
         found = read_tensors(path, TEXT_SPEC)
@@ -125,26 +157,34 @@ class Denoiser(ProductionStage):
         video, audio = (one.to(self.device) for one in pair)
         for number in range(start, stop):
             size = solver.sigmas[number + 1] - solver.sigmas[number]
-            flows = self._flow((video, audio), solver.timesteps[number], texts, params, guidance)
-            video, audio = video + size * flows[0], audio + size * flows[1]
+            times = self._times(solver.timesteps[number])
+            flows = self._flow((video, audio), times, texts, params, guidance)
+            video = video if self.holds_video else video + size * flows[0]
+            audio = audio + size * flows[1]
             ctx.step(tensor_bytes(video) + tensor_bytes(audio))
             ctx.progress((number + 1 - start) / (stop - start), f"step {number + 1}")
         return video, audio
 
+    def _times(self, time: Tensor) -> Pair:
+        """When the picture and when the sound is: what is given has no noise left, at time 0."""
+        return torch.zeros_like(time) if self.holds_video else time, time
+
     def _flow(
-        self, pair: Pair, time: Tensor, texts: Mapping[str, Tensor], params: Any, guidance: float
+        self, pair: Pair, times: Pair, texts: Mapping[str, Tensor], params: Any, guidance: float
     ) -> Pair:
-        led = self._pass("prompt", pair, time, texts, params)
+        led = self._pass("prompt", pair, times, texts, params)
         if guidance <= 1:
             return led
-        other = self._pass("negative", pair, time, texts, params)
+        other = self._pass("negative", pair, times, texts, params)
         video, audio = (o + guidance * (to - o) for to, o in zip(led, other, strict=True))
         return video, audio
 
     def _pass(
-        self, text: str, pair: Pair, time: Tensor, texts: Mapping[str, Tensor], params: Any
+        self, text: str, pair: Pair, times: Pair, texts: Mapping[str, Tensor], params: Any
     ) -> Pair:
         video, audio = pair
+        # One time for all tokens of a half, which the network sets against each of them.
+        video_time, audio_time = (time.expand(1) for time in times)
         frames, height, width = video.shape[2:]
         dtype = self._network.dtype
         # Every place is one token: [1, channels, time, height, width] → [1, places, channels].
@@ -153,8 +193,10 @@ class Denoiser(ProductionStage):
             audio_hidden_states=audio.to(dtype),
             encoder_hidden_states=texts[f"{text}_video"],
             audio_encoder_hidden_states=texts[f"{text}_audio"],
-            timestep=time.expand(1),
-            sigma=time.expand(1),
+            timestep=video_time,
+            audio_timestep=audio_time,
+            sigma=video_time,
+            audio_sigma=audio_time,
             num_frames=frames,
             height=height,
             width=width,

@@ -1,0 +1,105 @@
+"""LTX-2 on tiny random weights for its tests: a home that has it, stages by name, films."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from reelmesh.node.cli.app import outcome
+from reelmesh.node.models.shelf import Shelf
+from reelmesh.node.stages import load_stage
+from reelmesh.node.stages.base import StageContext
+from reelmesh.node.stages.frames import write_frames
+from reelmesh.scheduler.stages import parse_params
+from tests.tiny_models import make_ltx2
+
+MODEL = {"model": "ltx-2"}
+CLIP = {**MODEL, "width": 64, "height": 64, "frames": 17}
+LARGE = {**CLIP, "width": 128, "height": 128}
+LOOP = {**CLIP, "seed": 7, "steps": 4, "guidance": 4.0}
+SEEN = {**CLIP, "count": 17, "fps": 24, "total": 17}
+CUDA = pytest.param(
+    "cuda:0",
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+)
+
+
+DEVICES = ["cpu", CUDA]
+
+
+def make_home(root: Path) -> Path:
+    """A home with the model, imported as a person would: whole, or not at all."""
+    folder = make_ltx2(root / "given")
+    distilled = folder / "ltx-2-19b-distilled-lora-384.safetensors"
+    aside = distilled.rename(root / "aside")
+    pull = ["model", "pull", "ltx-2", "--from", str(folder), "--home", str(root)]
+    assert outcome(pull) != 0
+    aside.rename(distilled)
+    stale = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    save_file({"a": torch.zeros(1)}, folder / "text_encoder" / stale)
+    assert outcome(pull) == 0
+    files = {one.path for one in Shelf(root / "models").get("ltx-2").manifest.files}
+    assert f"text_encoder/{stale}" not in files
+    assert distilled.name in files
+    return root
+
+
+def timed(name: str, wanted: str) -> Iterator[Any]:
+    """The device; on a GPU says how long the test `name` took there, and how much memory."""
+    found = torch.device(wanted)
+    if found.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(found)
+    began = time.perf_counter()
+    yield found
+    if found.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(found) >> 20
+        print(f"{name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
+
+
+class Runs:
+    """Runs stages with their model kept, as a worker does."""
+
+    def __init__(self, home: Path, where: Path, device: Any) -> None:
+        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
+        self._stages: dict[str, Any] = {}
+
+    def stage(self, name: str) -> Any:
+        if name not in self._stages:
+            self._stages[name] = load_stage(name, self._shelf.get("ltx-2"))
+            self._stages[name].load(self._device)
+        return self._stages[name]
+
+    def __call__(
+        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
+    ) -> tuple[Path, list[bytes]]:
+        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
+        folder.mkdir()
+        context = StageContext(self._device, folder)
+        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
+        (path,) = outputs.values()
+        return path, context.trajectory
+
+    def features(self, prompt: str = "a red fox runs") -> dict[str, Path]:
+        texts = {**MODEL, "prompt": prompt, "negative": "grey"}
+        return {"features": self("encode_prompt", texts, {})[0]}
+
+    def looked_at(self, shade: int = 1) -> dict[str, Path]:
+        """The clip of a film, encoded: "clip"."""
+        film = self._where / f"film-{shade}.mkv"
+        write_frames(film, pictures(shade))
+        return {"clip": self("encode_frames", SEEN, {"frames": film})[0]}
+
+
+def pictures(shade: int, count: int = 17, size: tuple[int, int] = (64, 64)) -> Any:
+    """uint8 [count, height, width, 3]: a bar that goes through noise."""
+    drawn = np.random.default_rng(shade).integers(0, 256, (count, *size[::-1], 3), dtype=np.uint8)
+    for number in range(count):
+        drawn[number, :, 2 * number : 2 * number + 8] = 255 - 40 * shade
+    return drawn
