@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ from reelmesh.node.cli.submitting import (
     free_stem,
     parse_duration,
     parse_size,
+    similar_notes,
 )
+from reelmesh.scheduler.spec import parse_spec
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -192,3 +195,16 @@ def test_a_result_that_is_there_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "a-red-ball.mp4").touch()
     (tmp_path / "a-red-ball-2.mp4").touch()
     assert free_stem(tmp_path, "a red ball") == "a-red-ball-3"
+
+
+@pytest.mark.parametrize(
+    ("asked", "noted"),
+    [
+        ({}, False),
+        ({"model": "wan-t2v"}, True),
+        ({"kind": "image_to_video", "image": {"sha256": "ab" * 32, "size": 9}}, True),
+    ],
+)
+def test_similar_says_where_it_does_nothing(asked: dict[str, Any], noted: bool) -> None:
+    spec = parse_spec({"prompt": "a red ball moving left", "seed": 1, **asked})
+    assert bool(similar_notes(spec)) == noted

@@ -87,7 +87,7 @@ def submit(
     from reelmesh.node.cli.money import parse_amount
 
     wei, limit = parse_amount(budget), submitting.parse_duration(deadline)
-    mode = _reuse_word(reuse=reuse, similar=similar)
+    mode = submitting.reuse_word(reuse=reuse, similar=similar)
     request = build_request(options)
     where = Home.at(home)
     socket = find_coordinator(where, node) / "control.sock"
@@ -95,7 +95,7 @@ def submit(
     stem = name or submitting.free_stem(folder, options.prompt)
     written = request.spec.canonical().decode()
     order = Order(written, wei, limit, folder, stem, request.sources, mode)
-    say_notes(request.notes)
+    say_notes((*request.notes, *(submitting.similar_notes(request.spec) if similar else ())))
     if similar and options.seed is None:
         order = asyncio.run(submitting.with_similar_seed(socket, order))
     if preview:
@@ -167,14 +167,6 @@ def repair(
     if budget is not None:
         order = replace(order, budget=parse_amount(budget))
     _post(socket, order, where, detach=detach, as_json=as_json)
-
-
-def _reuse_word(*, reuse: bool, similar: bool) -> str:
-    from reelmesh.node.cli.submitting import InvalidOption
-
-    if similar and not reuse:
-        raise InvalidOption("--similar and --no-reuse exclude each other", "give one of them")
-    return "similar" if similar else "exact" if reuse else "off"
 
 
 def _post(socket: Path, order: Order, home: Home, *, detach: bool, as_json: bool) -> str:

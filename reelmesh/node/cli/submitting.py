@@ -14,6 +14,9 @@ from reelmesh.errors import ReelmeshError, UserError
 from reelmesh.node.cli.control import ControlClient, Order, Taken
 from reelmesh.node.cli.jobview import JobView
 from reelmesh.node.cli.live import show_events
+from reelmesh.scheduler.reuse import clip_of
+from reelmesh.scheduler.spec import JobSpec
+from reelmesh.scheduler.templates import make_plan
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, None: 1}
@@ -56,6 +59,20 @@ def parse_duration(text: str) -> int:
             f"a deadline {text} from now cannot be kept", "choose between 60s and 720h"
         )
     return seconds
+
+
+def reuse_word(*, reuse: bool, similar: bool) -> str:
+    """Return `Order.reuse` for the flags. Raises InvalidOption."""
+    if similar and not reuse:
+        raise InvalidOption("--similar and --no-reuse exclude each other", "give one of them")
+    return "similar" if similar else "exact" if reuse else "off"
+
+
+def similar_notes(spec: JobSpec) -> tuple[str, ...]:
+    """That --similar does nothing for this job, where it has no clip made from a prompt alone."""
+    if clip_of(make_plan(spec)) is not None:
+        return ()
+    return ("--similar is for the built-in model's text to video; equal work is taken in as ever",)
 
 
 async def with_similar_seed(socket: Path, order: Order) -> Order:
