@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reelmesh.node.stages import tiny_t2v
 from reelmesh.node.stages.tiny_t2v.likeness import WITHIN, ask_for_the_same
+from reelmesh.node.stages.tiny_t2v.plain import Array, PromptReader, distance
 from reelmesh.node.stages.tiny_t2v.wide import (
     CAMERAS,
     EVENTS,
@@ -95,22 +96,21 @@ class Judge:
 
     def __init__(self) -> None:
         self.model: Any = tiny_t2v.load("cpu")
-        self._conditions: dict[str, Tensor] = {}
+        self._reader = PromptReader()
+        self._conditions: dict[str, Array] = {}
 
     def distance(self, one: str, other: str) -> float:
         """As `compare_prompts` tells it."""
-        a, b = self._condition(one), self._condition(other)
-        return round(float((a - b).norm() / (a.norm() * b.norm()).sqrt()), 3)
+        return distance(self._condition(one), self._condition(other))
 
     def takes(self, pair: Pair) -> bool:
         """Whether the later prompt's job takes the earlier one's clip."""
         same = ask_for_the_same(pair.later, pair.earlier)
         return same and self.distance(pair.later, pair.earlier) <= WITHIN
 
-    def _condition(self, prompt: str) -> Tensor:
+    def _condition(self, prompt: str) -> Array:
         if prompt not in self._conditions:
-            features = tiny_t2v.text_features(prompt)
-            self._conditions[prompt] = self.model.condition(features).flatten()
+            self._conditions[prompt] = self._reader.condition(prompt)
         return self._conditions[prompt]
 
 

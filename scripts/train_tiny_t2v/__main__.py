@@ -106,7 +106,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     folder = args.text_encoder
     if folder is None:
-        from reelmesh.node.stages.tiny_t2v.text import encoder_folder
+        from reelmesh.node.stages.tiny_t2v.released import encoder_folder
 
         folder = encoder_folder()
     torch.set_float32_matmul_precision("high")

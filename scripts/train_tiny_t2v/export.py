@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 
 from reelmesh.node.stages.tiny_t2v.denoiser import DenoiserShape
-from reelmesh.node.stages.tiny_t2v.model import WEIGHTS
+from reelmesh.node.stages.tiny_t2v.released import WEIGHTS
 
 from .probe import PROBE_WEIGHTS
 

@@ -85,14 +85,14 @@ def encoder(folder: Path, device: torch.device) -> Any:
 
 
 @torch.inference_mode()
-def features(model: Any, ids: Tensor, batch: int = 4096) -> Tensor:
+def features(model: Any, ids: Tensor, batch: int = 1024) -> Tensor:
     """Token ids [N, 32] → states [N, 32, 384], bfloat16 on CUDA, else float32."""
     cuda = ids.is_cuda
     kind = torch.bfloat16 if cuda else torch.float32
     out = torch.empty(*ids.shape, 384, dtype=kind, device=ids.device)
     for i in range(0, len(ids), batch):
         part = ids[i : i + batch].long()
-        with torch.autocast(ids.device.type, torch.float16, enabled=cuda):
+        with torch.autocast(ids.device.type, torch.float16 if cuda else torch.bfloat16):
             states = model(input_ids=part, attention_mask=(part != 0).long()).last_hidden_state
         out[i : i + batch] = states.to(kind)
     return out

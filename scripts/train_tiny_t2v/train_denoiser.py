@@ -102,9 +102,14 @@ class Lesson(nn.Module):
     """The loss of one batch: flow prediction, plus reading attributes off the text tokens."""
 
     def __init__(
-        self, denoiser: Denoiser, read_weight: float, classes: tuple[int, ...] = _CLASSES
+        self,
+        denoiser: Denoiser,
+        read_weight: float,
+        classes: tuple[int, ...] = _CLASSES,
+        lean: float = -1.0,
     ) -> None:
         super().__init__()
+        self.lean = lean
         self.read_weight = read_weight
         self.denoiser = denoiser
         s = denoiser.shape
@@ -126,7 +131,7 @@ class Lesson(nn.Module):
         silent = (torch.rand(b, device=device) < 0.1)[:, None, None]
         tokens = torch.where(silent, self.denoiser.no_text.to(tokens.dtype), tokens)
         given = (torch.rand(b, device=device) < 0.25).float()
-        t = torch.sigmoid(torch.randn(b, device=device) * 1.2 - 1.0)
+        t = torch.sigmoid(torch.randn(b, device=device) * 1.2 + self.lean)
         e = torch.randn_like(x)
         at = t[:, None, None, None, None]
         z = at * x + (1 - at) * e

@@ -4,11 +4,15 @@
 `train` goes on from the shipped weights on the device, for as long as --until says, and keeps
 an averaged copy in --out; `export` puts that copy into the file that ships. The autoencoder
 stays as it is, and so do the latents.
+
+A later run may look harder at what an earlier one left weak: `words --mix 0.15,0.4,0.25` sets how
+much is of the first world, collisions and cycles at a speed, and `train --lean` how noisy.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import random
@@ -20,10 +24,11 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from torch._dynamo import config as dynamo
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reelmesh.node.stages.tiny_t2v.autoencoder import Autoencoder, unit_rms
 from reelmesh.node.stages.tiny_t2v.denoiser import Denoiser
-from reelmesh.node.stages.tiny_t2v.model import WEIGHTS
+from reelmesh.node.stages.tiny_t2v.released import WEIGHTS
 from reelmesh.node.stages.tiny_t2v.wide import (
     CAMERAS,
     EVENTS,
@@ -44,7 +49,7 @@ from .train_autoencoder import as_input
 from .train_denoiser import Lesson, _split, sample
 from .wide_captions import FREE_WIDE, canonical_wide, caption_wide
 from .wide_probe import WideProbe
-from .wide_render import jitters, render_wide, rows
+from .wide_render import CYCLIC, jitters, render_wide, rows
 from .wide_scores import hits, shares
 
 WORDINGS = 2
@@ -74,19 +79,37 @@ def _words(scene: WideScene | Scene, rng: random.Random) -> str:
     return caption_wide(scene, rng) if isinstance(scene, WideScene) else caption(scene, rng)[0]
 
 
-def write_words(work: Path, folder: Path, count: int, checks: int) -> None:
+def _draw(rng: random.Random, old: list[Scene], mix: tuple[float, ...]) -> WideScene | Scene:
+    """A scene of the first world, a collision, a cycle at a speed, or any of the wider world."""
+    kind = rng.random()
+    if kind < mix[0]:
+        return rng.choice(old)
+    collides = kind < sum(mix[:2])
+    cycles = not collides and kind < sum(mix)
+    while True:
+        scene = draw_scene(rng)
+        if collides and scene.event == "none":
+            continue
+        if cycles and (scene.motion not in CYCLIC or scene.speed == "normal"):
+            continue
+        return scene
+
+
+def write_words(
+    work: Path, folder: Path, count: int, checks: int, mix: tuple[float, ...], seed: int
+) -> None:
     """Scenes and tokens of the captions, to train and to check with."""
-    rng, old = random.Random(17), [s for s in all_scenes() if not s.held_out()]
+    rng, old = random.Random(seed), [s for s in all_scenes() if not s.held_out()]
     scenes: list[WideScene | Scene] = []
     texts: list[str] = []
     for _ in range(count):
-        scene = rng.choice(old) if rng.random() < _OLD_SHARE else draw_scene(rng)
+        scene = _draw(rng, old, mix)
         scenes.append(scene)
         texts.extend(_words(scene, rng) for _ in range(WORDINGS))
     wide, first = checked_scenes(checks)
     asked = [canonical_wide(s) for s in wide] + [p for p, _ in FREE_WIDE]
     asked += [canonical(s) for s in first] + [p for p, _ in FREE]
-    t, generator = text_bank.tokenizer(folder), torch.Generator().manual_seed(17)
+    t, generator = text_bank.tokenizer(folder), torch.Generator().manual_seed(seed)
     ids, check_ids = text_bank.tokens(t, texts), text_bank.tokens(t, asked)
     work.mkdir(parents=True, exist_ok=True)
     table = rows(scenes, generator).numpy().astype(np.uint8)
@@ -114,20 +137,26 @@ class _Bank:
         self.times = times
 
     @torch.inference_mode()
-    def draw(self, model: Autoencoder, whiten: tuple[Tensor, Tensor]) -> None:
+    def draw(self, model: Autoencoder, whiten: tuple[Tensor, Tensor], seed: int) -> None:
         """Renders each scene `times` times and keeps the whitened latents."""
         kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         total, matrix, mean = len(self.rows) * self.times, whiten[0], whiten[1][:, None, None]
         self.latents = torch.empty(total, 8, 16, 8, 8, dtype=kind, device=self.device)
         self.firsts = torch.empty(total, 16, 8, 8, dtype=kind, device=self.device)
-        generator = torch.Generator().manual_seed(23)
+        generator = torch.Generator().manual_seed(seed)
         for i in range(0, total, 512):
             pick = torch.arange(i, min(i + 512, total), device=self.device) % len(self.rows)
             clip = as_input(render_wide(self.rows[pick], jitters(len(pick), generator)))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=clip.is_cuda):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 z, first = model.encode(clip), model.encode_still(clip[:, 0])
             self.latents[i : i + 512] = torch.einsum("dc,bnchw->bndhw", matrix, z.float() - mean)
             self.firsts[i : i + 512] = torch.einsum("dc,bchw->bdhw", matrix, first.float() - mean)
+
+
+def _attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """On a CPU, backwards, the fused kernel takes more than twice what plain products take."""
+    plain: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain if device.type == "cpu" else contextlib.nullcontext()
 
 
 def _save(average: Average, out: Path) -> None:
@@ -140,13 +169,12 @@ def train(
     bank: _Bank, start: dict[str, Tensor], out: Path, args: argparse.Namespace
 ) -> dict[str, Tensor]:
     """Trains until the clock says; returns the averaged weights."""
-    torch.manual_seed(2)
-    cuda = bank.device.type == "cuda"
+    torch.manual_seed(args.seed)
     denoiser = Denoiser().to(bank.device)
     denoiser.load_state_dict(start)
-    lesson = Lesson(denoiser, 0.05, _CLASSES).to(bank.device)
+    lesson = Lesson(denoiser, args.read, _CLASSES, args.lean).to(bank.device)
     optimiser = Optimiser(*_split(lesson), lr=3e-3 * args.rate, adam_lr=1.5e-3 * args.rate)
-    if cuda and args.compiled:
+    if args.compiled:
         for block in denoiser.blocks:  # one compilation serves all: they differ in weights alone
             block.compile(dynamic=False)
     average, count = Average(denoiser, 0.999), len(bank.rows)
@@ -156,7 +184,7 @@ def train(
         pick = torch.randint(len(bank.latents), (args.batch,), device=bank.device)
         scene = pick % count
         words = scene * WORDINGS + torch.randint(WORDINGS, pick.shape, device=bank.device)
-        with torch.autocast(bank.device.type, torch.bfloat16, enabled=cuda):
+        with _attention(bank.device), torch.autocast(bank.device.type, torch.bfloat16):
             loss, flow, read = lesson(
                 bank.latents[pick], bank.firsts[pick], bank.text[words], bank.mask[words],
                 bank.labels[scene], bank.told[scene],
@@ -215,6 +243,13 @@ def export_denoiser(path: Path, weights: Path = WEIGHTS) -> str:
     return str(card["sha256"])
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    found = tuple(float(part) for part in text.split(","))
+    if len(found) != 3 or min(found) < 0 or sum(found) > 1:
+        raise argparse.ArgumentTypeError("three shares, in all at most 1")
+    return found
+
+
 def main() -> None:
     """Runs the named phase."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -230,13 +265,22 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.5, help="factor on learning rates")
     parser.add_argument("--until", type=float, default=time.time() + 600, help="seconds of epoch")
     parser.add_argument("--steps", type=int, help="a fixed number of steps instead of a time")
+    parser.add_argument(
+        "--mix",
+        type=_shares,
+        default=(_OLD_SHARE, 0.0, 0.0),
+        help="first world, collisions, cycles at a speed; the rest is the wider",
+    )
+    parser.add_argument("--lean", type=float, default=-1.0, help="mean of the noise levels' logits")
+    parser.add_argument("--read", type=float, default=0.05, help="weight of the tokens' reading")
+    parser.add_argument("--seed", type=int, default=2, help="of the scenes, their clips and noise")
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
     args = parser.parse_args()
     device, began = torch.device(args.device), time.monotonic()
     if args.phase == "words":
-        from reelmesh.node.stages.tiny_t2v.text import encoder_folder
+        from reelmesh.node.stages.tiny_t2v.released import encoder_folder
 
-        write_words(args.work, encoder_folder(), args.scenes, args.checks)
+        write_words(args.work, encoder_folder(), args.scenes, args.checks, args.mix, args.seed)
         return
     if args.phase == "export":
         print(export_denoiser(args.out / "denoiser.safetensors"))
@@ -251,7 +295,7 @@ def main() -> None:
     whiten = shipped["whiten.matrix"], shipped["whiten.mean"]
     bank = _Bank(args.work, device, args.times)
     print(f"[{time.monotonic() - began:.0f}s] text read", flush=True)
-    bank.draw(model, whiten)
+    bank.draw(model, whiten, args.seed)
     print(f"[{time.monotonic() - began:.0f}s] {len(bank.latents)} clips drawn", flush=True)
     start = load_file(args.weights) if args.weights else _part(shipped, "denoiser.")
     state = train(bank, start, args.out, args)

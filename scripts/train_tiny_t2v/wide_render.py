@@ -28,7 +28,7 @@ PAIR_RADIUS = 0.27
 #: Half the distance of two objects' centres; of a camera's way; a zoom's first and last scale.
 HALF_GAP, PAN, ZOOM = 0.40, 0.28, (0.8, 1.3)
 _APPROACH = 0.7  # half gap closed per clip length
-_CYCLIC = ("bounce", "orbit", "sway")
+CYCLIC = ("bounce", "orbit", "sway")
 _REACH = {"slow": 0.6, "fast": 1.45}
 _RATE = {"normal": 1.0, "slow": 0.5, "fast": 2.0}
 COLUMNS = ("colour", "shape", "background", "size", "motion", "speed", "camera",
@@ -70,7 +70,7 @@ def paced_track(motion: str, speed: str, phase: int) -> Tensor:
 def track_bank() -> Tensor:
     """[motions, speeds, phases, 16, 4]."""
     return torch.stack([torch.stack([torch.stack(
-        [paced_track(m, s, p if m in _CYCLIC else 0) for p in range(PHASES)])
+        [paced_track(m, s, p if m in CYCLIC else 0) for p in range(PHASES)])
         for s in SPEEDS]) for m in MOTIONS])  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _single(r: Tensor, jitter: Tensor) -> Tensor:
         for way in motion.split("-"):
             if way in _STEP:
                 along[i, 0 if _STEP[way][0] else 1] = 1 / 3
-        if motion in _CYCLIC:
+        if motion in CYCLIC:
             along[i] = 2 / 3
     track[..., :2] += (jitter[:, :2] * 0.15 * along.to(r.device)[r[:, 4]])[:, None]
     return track

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load as read_tensors
@@ -16,12 +17,16 @@ from torch import Tensor
 from reelmesh.node.stages.tiny_t2v import (
     Cancelled,
     DenoiseRefused,
+    PromptRefused,
     TinyT2V,
     WeightsDamaged,
     load,
+    text_features,
 )
 from reelmesh.node.stages.tiny_t2v.denoiser import times, velocity
-from reelmesh.node.stages.tiny_t2v.model import WEIGHTS, strength
+from reelmesh.node.stages.tiny_t2v.model import strength
+from reelmesh.node.stages.tiny_t2v.plain import PromptReader
+from reelmesh.node.stages.tiny_t2v.released import WEIGHTS
 
 WORDS = torch.randn(9, 384, generator=torch.Generator().manual_seed(1))
 
@@ -196,3 +201,19 @@ def test_altered_truncated_or_missing_weights_are_refused(tmp_path: Path) -> Non
 
 def test_shipped_weights_fit_in_the_repository() -> None:
     assert WEIGHTS.stat().st_size <= 15_000_000
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a big red ball bouncing on white", "Ein Füchslein, 🦊!", "x", "so many words " * 40],
+)
+def test_what_numpy_reads_of_a_prompt_is_what_the_model_reads(model: TinyT2V, prompt: str) -> None:
+    wanted = model.condition(text_features(prompt)).numpy()
+    found = PromptReader().condition(prompt)
+    assert found.dtype == np.float32
+    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_numpy_refuses_a_blank_prompt() -> None:
+    with pytest.raises(PromptRefused):
+        PromptReader().condition("  ")

