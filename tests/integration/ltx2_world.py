@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
+from production_world import Runs
 from safetensors.torch import save_file
 
 from reelmesh.node.cli.app import outcome
 from reelmesh.node.models.shelf import Shelf
-from reelmesh.node.stages import load_stage
-from reelmesh.node.stages.base import StageContext
 from reelmesh.node.stages.frames import write_frames
-from reelmesh.scheduler.stages import parse_params
 from tests.tiny_models import make_ltx2
 
 MODEL = {"model": "ltx-2"}
@@ -25,13 +20,6 @@ CLIP = {**MODEL, "width": 64, "height": 64, "frames": 17}
 LARGE = {**CLIP, "width": 128, "height": 128}
 LOOP = {**CLIP, "seed": 7, "steps": 4, "guidance": 4.0}
 SEEN = {**CLIP, "count": 17, "fps": 24, "total": 17}
-CUDA = pytest.param(
-    "cuda:0",
-    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-)
-
-
-DEVICES = ["cpu", CUDA]
 
 
 def make_home(root: Path) -> Path:
@@ -51,48 +39,15 @@ def make_home(root: Path) -> Path:
     return root
 
 
-def timed(name: str, wanted: str) -> Iterator[Any]:
-    """The device; on a GPU says how long the test `name` took there, and how much memory."""
-    found = torch.device(wanted)
-    if found.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(found)
-    began = time.perf_counter()
-    yield found
-    if found.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(found) >> 20
-        print(f"{name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
-
-
-class Runs:
-    """Runs stages with their model kept, as a worker does."""
+class LtxRuns(Runs):
+    """Runs LTX-2's stages."""
 
     def __init__(self, home: Path, where: Path, device: Any) -> None:
-        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
-        self._stages: dict[str, Any] = {}
-
-    def stage(self, name: str) -> Any:
-        if name not in self._stages:
-            self._stages[name] = load_stage(name, self._shelf.get("ltx-2"))
-            self._stages[name].load(self._device)
-        return self._stages[name]
-
-    def __call__(
-        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
-    ) -> tuple[Path, list[bytes]]:
-        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
-        folder.mkdir()
-        context = StageContext(self._device, folder)
-        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
-        (path,) = outputs.values()
-        return path, context.trajectory
-
-    def features(self, prompt: str = "a red fox runs") -> dict[str, Path]:
-        texts = {**MODEL, "prompt": prompt, "negative": "grey"}
-        return {"features": self("encode_prompt", texts, {})[0]}
+        super().__init__(home, where, device, "ltx-2")
 
     def looked_at(self, shade: int = 1) -> dict[str, Path]:
         """The clip of a film, encoded: "clip"."""
-        film = self._where / f"film-{shade}.mkv"
+        film = self.where / f"film-{shade}.mkv"
         write_frames(film, pictures(shade))
         return {"clip": self("encode_frames", SEEN, {"frames": film})[0]}
 

@@ -16,7 +16,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from ltx2_world import CLIP, DEVICES, LOOP, SEEN, Runs, make_home, pictures, timed  # noqa: E402
+from ltx2_world import CLIP, LOOP, SEEN, LtxRuns, make_home, pictures  # noqa: E402
+from production_world import DEVICES, timed  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from reelmesh.node.stages import StageFailed  # noqa: E402
@@ -40,11 +41,11 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def runs(home: Path, tmp_path: Path, device: Any) -> Runs:
-    return Runs(home, tmp_path, device)
+def runs(home: Path, tmp_path: Path, device: Any) -> LtxRuns:
+    return LtxRuns(home, tmp_path, device)
 
 
-def test_a_sound_is_made_for_pictures_that_stay_as_they_are(runs: Runs) -> None:
+def test_a_sound_is_made_for_pictures_that_stay_as_they_are(runs: LtxRuns) -> None:
     given = {**runs.features(), **runs.looked_at()}
     whole, steps = runs("denoise_audio", {**LOOP, "start": 0, "stop": 4}, given)
     first, early = runs("denoise_audio", {**LOOP, "start": 0, "stop": 1}, given)
@@ -63,7 +64,7 @@ def test_a_sound_is_made_for_pictures_that_stay_as_they_are(runs: Runs) -> None:
     assert pcm.any()
 
 
-def test_the_sound_follows_pictures_prompt_and_seed(runs: Runs) -> None:
+def test_the_sound_follows_pictures_prompt_and_seed(runs: LtxRuns) -> None:
     short = {**LOOP, "start": 0, "stop": 2}
     features, clip = runs.features(), runs.looked_at()
     base = load_file(runs("denoise_audio", short, {**features, **clip})[0])["audio"]
@@ -79,7 +80,7 @@ def test_the_sound_follows_pictures_prompt_and_seed(runs: Runs) -> None:
 
 
 def test_frames_of_any_size_and_rate_are_looked_at_when_they_are_shown(
-    runs: Runs, tmp_path: Path
+    runs: LtxRuns, tmp_path: Path
 ) -> None:
     """9 frames at half the rate are each seen twice, but the last: as if they were written so."""
     few = pictures(3, count=9)
@@ -109,7 +110,7 @@ def test_the_sound_is_what_the_makers_pipeline_gives_with_the_whole_film_as_cond
 
     from reelmesh.node.stages.ltx2.network import noise
 
-    runs = Runs(home, tmp_path, torch.device("cpu"))
+    runs = LtxRuns(home, tmp_path, torch.device("cpu"))
     reader, ours = runs.stage("encode_prompt"), runs.stage("denoise_audio")
     pipe = LTX2ConditionPipeline(
         scheduler=ours._solver(),
@@ -152,7 +153,7 @@ def test_the_sound_is_what_the_makers_pipeline_gives_with_the_whole_film_as_cond
 
 
 @pytest.mark.parametrize("what", ["channels", "size", "nan", "names", "other", "frames", "film"])
-def test_hostile_clips_and_films_are_refused(runs: Runs, tmp_path: Path, what: str) -> None:
+def test_hostile_clips_and_films_are_refused(runs: LtxRuns, tmp_path: Path, what: str) -> None:
     bad = tmp_path / "bad"
     if what in ("frames", "film"):
         if what == "frames":

@@ -17,7 +17,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from ltx2_world import CLIP, DEVICES, LARGE, LOOP, MODEL, Runs, make_home, timed  # noqa: E402
+from ltx2_world import CLIP, LARGE, LOOP, MODEL, LtxRuns, make_home  # noqa: E402
+from production_world import DEVICES, timed  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from reelmesh.node.models.shelf import Shelf  # noqa: E402
@@ -43,11 +44,11 @@ def device(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def runs(home: Path, tmp_path: Path, device: Any) -> Runs:
-    return Runs(home, tmp_path, device)
+def runs(home: Path, tmp_path: Path, device: Any) -> LtxRuns:
+    return LtxRuns(home, tmp_path, device)
 
 
-def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
+def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: LtxRuns) -> None:
     features = runs.features()
     whole, steps = runs("denoise", {**LOOP, "start": 0, "stop": 4}, features)
     first, early = runs("denoise", {**LOOP, "start": 0, "stop": 1}, features)
@@ -60,7 +61,7 @@ def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
     assert tuple(both["audio"].shape) == (1, 18, 128)
 
 
-def test_prompt_seed_and_guidance_reach_picture_and_sound(runs: Runs) -> None:
+def test_prompt_seed_and_guidance_reach_picture_and_sound(runs: LtxRuns) -> None:
     short = {**LOOP, "start": 0, "stop": 2}
     features = runs.features()
     base = load_file(runs("denoise", short, features)[0])
@@ -73,7 +74,7 @@ def test_prompt_seed_and_guidance_reach_picture_and_sound(runs: Runs) -> None:
         assert not torch.equal(changed["audio"], base["audio"])
 
 
-def test_the_latent_is_doubled_refined_and_becomes_frames_and_sound(runs: Runs) -> None:
+def test_the_latent_is_doubled_refined_and_becomes_frames_and_sound(runs: LtxRuns) -> None:
     features = runs.features()
     latent, _ = runs("denoise", {**LOOP, "start": 0, "stop": 4}, features)
     doubled, _ = runs("upsample_latent", CLIP, {"latent": latent})
@@ -95,7 +96,7 @@ def test_the_latent_is_doubled_refined_and_becomes_frames_and_sound(runs: Runs) 
     assert pcm.any()
 
 
-def test_refinement_runs_with_what_the_makers_distilled(runs: Runs) -> None:
+def test_refinement_runs_with_what_the_makers_distilled(runs: LtxRuns) -> None:
     plain = runs.stage("denoise")._network.transformer_blocks
     taught = runs.stage("refine_latent")._network.transformer_blocks
     assert not torch.equal(plain[0].attn1.to_q.weight, taught[0].attn1.to_q.weight)
@@ -117,7 +118,7 @@ def test_it_is_what_the_makers_pipeline_gives(home: Path, tmp_path: Path) -> Non
 
     from reelmesh.node.stages.ltx2.network import noise
 
-    runs = Runs(home, tmp_path, torch.device("cpu"))
+    runs = LtxRuns(home, tmp_path, torch.device("cpu"))
     stages = {name: runs.stage(name) for name in MODELS["ltx-2"].stages}
     first, refiner = stages["denoise"], stages["refine_latent"]
     pipe = LTX2Pipeline(
@@ -190,7 +191,7 @@ def test_it_is_what_the_makers_pipeline_gives(home: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("what", ["shape", "nan", "names", "text"])
-def test_hostile_inputs_are_refused(runs: Runs, tmp_path: Path, what: str) -> None:
+def test_hostile_inputs_are_refused(runs: LtxRuns, tmp_path: Path, what: str) -> None:
     bad = tmp_path / "bad.safetensors"
     if what == "text":
         halves = [

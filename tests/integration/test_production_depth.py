@@ -6,7 +6,6 @@ Where a CUDA device is present the same tests run there too, in bfloat16, and pr
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+from production_world import DEVICES, timed  # noqa: E402
 
 from reelmesh.node.cli.app import outcome  # noqa: E402
 from reelmesh.node.cli.asking import build_request  # noqa: E402
@@ -41,10 +42,6 @@ from tests.tiny_models import make_depth  # noqa: E402
 NAME = "depth-anything-v2-small"
 FRAMES, HEIGHT, WIDTH = 6, 64, 96
 CLIP = {"model": NAME, "total": FRAMES, "width": WIDTH, "height": HEIGHT}
-CUDA = pytest.param(
-    "cuda:0",
-    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +53,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["cpu", CUDA])
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    found = torch.device(request.param)
-    if found.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(found)
-    began = time.perf_counter()
-    yield found
-    if found.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(found) >> 20
-        print(f"{request.node.name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
+    yield from timed(request.node.name, request.param)
 
 
 def clip(folder: Path) -> Path:

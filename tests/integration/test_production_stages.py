@@ -6,7 +6,6 @@ Where a CUDA device is present the same tests run there in bfloat16 and print ti
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from production_world import DEVICES, Runs, timed  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from reelmesh.node.cli.app import outcome  # noqa: E402
@@ -29,16 +29,11 @@ from reelmesh.node.stages.local import run_plan_locally  # noqa: E402
 from reelmesh.node.stages.tensors import write_tensors  # noqa: E402
 from reelmesh.node.worker import RateBook, RunRequest, Worker, measure_rates  # noqa: E402
 from reelmesh.scheduler.spec import parse_spec  # noqa: E402
-from reelmesh.scheduler.stages import parse_params  # noqa: E402
 from reelmesh.scheduler.templates import make_plan  # noqa: E402
 from tests.tiny_models import make_wan  # noqa: E402
 
 CLIP = {"model": "wan-t2v", "width": 64, "height": 64, "frames": 5}
 LOOP = {**CLIP, "seed": 7, "steps": 6, "guidance": 5.0}
-CUDA = pytest.param(
-    "cuda:0",
-    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,53 +46,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["cpu", CUDA])
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    found = torch.device(request.param)
-    if found.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(found)
-    began = time.perf_counter()
-    yield found
-    if found.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(found) >> 20
-        print(f"{request.node.name}: {time.perf_counter() - began:.2f} s, {peak} MiB, bfloat16")
-
-
-class Runs:
-    """Runs stages with their model kept, as a worker does."""
-
-    def __init__(self, home: Path, where: Path, device: Any) -> None:
-        self._shelf, self._where, self._device = Shelf(home / "models"), where, device
-        self._stages: dict[str, Any] = {}
-
-    def stage(self, name: str) -> Any:
-        if name not in self._stages:
-            self._stages[name] = load_stage(name, self._shelf.get("wan-t2v"))
-            self._stages[name].load(self._device)
-        return self._stages[name]
-
-    def __call__(
-        self, name: str, params: dict[str, Any], inputs: dict[str, Path]
-    ) -> tuple[Path, list[bytes]]:
-        folder = self._where / f"{name}-{len(list(self._where.iterdir()))}"
-        folder.mkdir()
-        context = StageContext(self._device, folder)
-        outputs = self.stage(name).run(parse_params(name, params), inputs, context)
-        (path,) = outputs.values()
-        return path, context.trajectory
-
-    def features(self) -> Path:
-        texts = {"model": "wan-t2v", "prompt": "a red fox runs", "negative": "grey"}
-        return self("encode_prompt", texts, {})[0]
+    yield from timed(request.node.name, request.param)
 
 
 @pytest.fixture
 def runs(home: Path, tmp_path: Path, device: Any) -> Runs:
-    return Runs(home, tmp_path, device)
+    return Runs(home, tmp_path, device, "wan-t2v")
 
 
 def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
-    features = {"features": runs.features()}
+    features = runs.features()
     whole, steps = runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)
     first, early = runs("denoise", {**LOOP, "start": 0, "stop": 2}, features)
     rest, late = runs("denoise", {**LOOP, "start": 2, "stop": 6}, {**features, "latent": first})
@@ -109,11 +69,10 @@ def test_a_loop_cut_in_two_gives_the_very_bits_of_one(runs: Runs) -> None:
 
 
 def test_seed_prompt_and_guidance_each_matter(runs: Runs) -> None:
-    features = {"features": runs.features()}
+    features = runs.features()
     short = {**LOOP, "start": 0, "stop": 2}
     base = runs("denoise", short, features)[0].read_bytes()
-    other = {"model": "wan-t2v", "prompt": "the blue ball moves left", "negative": "grey"}
-    words = {"features": runs("encode_prompt", other, {})[0]}
+    words = runs.features("the blue ball moves left")
     assert runs("denoise", {**short, "seed": 8}, features)[0].read_bytes() != base
     assert runs("denoise", {**short, "guidance": 1.0}, features)[0].read_bytes() != base
     assert runs("denoise", short, words)[0].read_bytes() != base
@@ -122,7 +81,7 @@ def test_seed_prompt_and_guidance_each_matter(runs: Runs) -> None:
 def test_a_step_cache_skips_and_the_trajectory_says_so(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = {"features": runs.features()}
+    features = runs.features()
     plain, steps = runs("denoise", {**LOOP, "start": 0, "stop": 6}, features)
     cached = {**LOOP, "start": 0, "stop": 6, "cache": "first_block"}
     # Never near enough: the same bits, attested as made with a cache.
@@ -149,7 +108,7 @@ def test_a_step_cache_skips_and_the_trajectory_says_so(
 def test_mag_skips_by_published_ratios_and_a_range_by_its_own_part_of_them(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = {"features": runs.features()}
+    features = runs.features()
     loop = {**LOOP, "steps": 20, "cache": "mag"}
     block = runs.stage("denoise")._network.blocks[-1].attn1
 
@@ -187,7 +146,7 @@ def test_mag_skips_by_published_ratios_and_a_range_by_its_own_part_of_them(
 
 
 def test_decoding_gives_the_clips_frames(runs: Runs) -> None:
-    features = {"features": runs.features()}
+    features = runs.features()
     latent, _ = runs("denoise", {**LOOP, "start": 0, "stop": 2}, features)
     frames, steps = runs("decode_latent", CLIP, {"latent": latent})
     with av.open(str(frames)) as media:
