@@ -117,7 +117,7 @@ def test_a_loop_that_is_guided_at_first_only_can_be_cut_anywhere(
 
 
 @pytest.mark.parametrize(
-    ("asked", "early"), [(0.0, 0.0), (1.0, 1.0), (1.5, 2.5), (2.0, 4.0), (3.0, 4.0), (9.0, 9.0)]
+    ("asked", "early"), [(0.0, 0.0), (1.0, 1.0), (1.5, 3.5), (2.0, 6.0), (3.0, 6.0), (9.0, 9.0)]
 )
 def test_guidance_is_stronger_while_the_layout_is_decided(asked: float, early: float) -> None:
     assert strength(asked, 0.0) == strength(asked, 0.19) == early

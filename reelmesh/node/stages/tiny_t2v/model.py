@@ -22,14 +22,14 @@ STEPS = 20
 GUIDANCE = 2.0
 MAX_STEPS = 200
 #: Least guidance while the layout is decided: where things meet, and when.
-_LAYOUT_GUIDANCE, _LAYOUT_UNTIL = 4.0, 0.2
+_LAYOUT_GUIDANCE, _LAYOUT_UNTIL = 6.0, 0.2
 
 
 def strength(guidance: float, t: float) -> float:
     """The guidance of a step at time t, where `guidance` is asked for; 1 and less stay plain."""
     if t >= _LAYOUT_UNTIL:
         return guidance
-    return max(guidance, min(_LAYOUT_GUIDANCE, 3 * guidance - 2))
+    return max(guidance, min(_LAYOUT_GUIDANCE, 5 * guidance - 4))
 
 
 class DenoiseRefused(UserError):
@@ -119,7 +119,7 @@ class TinyT2V:
             z: float32 [8, 16, 8, 8], from `init_latent` or an earlier range.
             cond: float32 [8, 256], from `condition`.
             guidance: 0..20; 1 is plain, more follows the text harder. The first steps, up to
-                t = 0.2, take 4 where it is from 2 to 4: see `strength`.
+                t = 0.2, take 6 where it is from 2 to 6: see `strength`.
             guided: the loop's first so many steps have guidance; those after it are plain
                 predictions, at half the work.
             first_frame: uint8 [64, 64, 3] that the clip has to start from.
