@@ -237,7 +237,7 @@ FIRST_PLANS = {
         "seconds": 3.3,
         "fps": 60,
     },
-    "98b62c67338e2f3d2c8727437e34247cbece890eeadce56991549353c9486835": IMAGE.model_dump(),
+    "bb379e29785e5cbca14906ca8ade364917440bfb19ff89c3f7e516b9b24a56a5": IMAGE.model_dump(),
 }
 
 
