@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import resource
 import subprocess
@@ -197,6 +198,7 @@ def _comparing_s(pair: Pair) -> float:
         input=json.dumps({"prompt": pair.later, "others": [pair.earlier]}),
         text=True,
         cwd=Path(__file__).resolve().parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as `resembling.compare`
         stdout=subprocess.DEVNULL,
         check=True,
     )
