@@ -86,11 +86,11 @@ def build_request(options: JobOptions) -> JobRequest:
     _refuse_unfit(given.kind, asked)
     spec = parse_spec({"kind": given.kind, **said, **asked, **given.fields})
     heard: tuple[str, ...] = ()
-    told_by = options.audio_model or "embedded"
+    sound_model = options.audio_model or "embedded"
     # A production model that makes its own sound speaks with its own voice.
-    if options.model in _BUILT_IN or told_by not in _BUILT_IN:
+    if options.model in _BUILT_IN or sound_model not in _BUILT_IN:
         heard = sound_notes(
-            spec.prompt, audio=bool(options.audio), seconds=spec.seconds, model=told_by
+            spec.prompt, audio=bool(options.audio), seconds=spec.seconds, model=sound_model
         )
     return JobRequest(spec, given.files, (*given.notes, *heard))
 

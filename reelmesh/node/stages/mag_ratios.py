@@ -4,7 +4,7 @@ The mean size of a step's residual (the last block's output less the first one's
 step before's, one value for each of the loop's steps that it was measured on, first to last.
 Published with MagCache (Ma et al., "MagCache: Fast Video Generation with Magnitude-Aware Cache",
 2025, arXiv:2506.09045; figures of MagCache4Wan2.1, the prompted prediction's; the other's differ
-by at most .01). They were measured with another solver of the same shifted schedule.
+by at most .01). They were measured with Wan's own solver and shift, not with Euler steps.
 
 A model's table is a part of its name's meaning: it never changes, or two providers with the same
 files would skip different steps.
