@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -94,21 +95,28 @@ async def _run_market(profiles: tuple[Profile, ...]) -> float:
         async with Devnet(root, profiles=profiles):
             await _job(root, WARM, "warm")
             began = time.monotonic()
-            await _job(root, SPEC, "job")
+            done, again = await _job(root, SPEC, "job")
             took = time.monotonic() - began
-    _say(f"{len(profiles)} provider(s): {took:.1f} s")
+    shares = " and ".join(str(count) for count in sorted(done.values()))
+    _say(f"{len(profiles)} provider(s): {took:.1f} s, subtasks {shares}, {again} tried again")
     return took
 
 
-async def _job(root: Path, spec: JobSpec, name: str) -> None:
+async def _job(root: Path, spec: JobSpec, name: str) -> tuple[Counter[str], int]:
+    """Runs a job; tells how many subtasks each provider did, and how many attempts failed."""
+    done, again = Counter[str](), 0
     async with ControlClient(root / "coordinator" / "control.sock") as client:
         order = Order(spec.canonical().decode(), BUDGET, 1200, root / "out", name)
         job_id = await client.submit(order)
         async for event in client.watch(job_id):
             if event.type in {"job_failed", "job_cancelled"}:
                 raise SystemExit(f"the job failed: {event.data}")
+            if event.type == "subtask_done":
+                done[event.data["provider"]] += 1
+            again += event.type in {"subtask_failed", "lease_expired", "provider_absent"}
             if event.type == "delivered":
-                return
+                break
+    return done, again
 
 
 def _say(text: str) -> None:
