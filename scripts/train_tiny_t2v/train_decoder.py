@@ -23,7 +23,7 @@ from reelmesh.node.stages.tiny_t2v.world import BACKGROUNDS, all_scenes
 from .clock import Clock
 from .optim import Average, Optimiser
 from .train_autoencoder import _split, as_input
-from .train_wide import export_part, pick_scene
+from .train_wide import export_part, part_of, pick_scene
 from .wide_render import jitters, render_wide, rows
 
 #: Shares of the first world, of collisions and of cycles; the rest is the wider world.
@@ -54,9 +54,9 @@ def draw(model: Autoencoder, count: int, seed: int) -> Pool:
         torch.empty(count, 8, 16, 8, 8),
     )
     for i in range(0, count, 128):
-        part = table[i : i + 128]
-        clips = render_wide(part, jitters(len(part), generator))
-        away = (clips / 255 - ground[part[:, 2]][:, None, :, None, None]).abs().amax(2) > 0.01
+        some = table[i : i + 128]
+        clips = render_wide(some, jitters(len(some), generator))
+        away = (clips / 255 - ground[some[:, 2]][:, None, :, None, None]).abs().amax(2) > 0.01
         pool.clips[i : i + 128] = clips
         pool.near[i : i + 128] = F.max_pool2d(away.float(), 5, 1, 2) > 0
         pool.latents[i : i + 128] = model.encode(as_input(clips))
@@ -87,18 +87,16 @@ def train(model: Autoencoder, pool: Pool, args: argparse.Namespace) -> dict[str,
 def main() -> None:
     """Trains, and puts the decoder into the file that ships."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=4000)
+    parser.add_argument("--clips", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=0.3, help="factor on learning rates")
     parser.add_argument("--seconds", type=float, default=900.0)
     parser.add_argument("--steps", type=int, help="a fixed number of steps instead of a time")
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
-    shipped = load_file(WEIGHTS)
+    shipped = {k: v.float() for k, v in load_file(WEIGHTS).items()}
     model = Autoencoder()
-    model.load_state_dict(
-        {k[12:]: v.float() for k, v in shipped.items() if k.startswith("autoencoder.")}
-    )
+    model.load_state_dict(part_of(shipped, "autoencoder."))
     pool = draw(model, args.clips, args.seed)
     print(f"{len(pool.clips)} clips drawn", flush=True)
     state = train(model, pool, args)

@@ -297,21 +297,22 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     shipped = {k: v.float() for k, v in load_file(WEIGHTS, device=str(device)).items()}
     model = Autoencoder().to(device)
-    model.load_state_dict(_part(shipped, "autoencoder."))
+    model.load_state_dict(part_of(shipped, "autoencoder."))
     model.eval().requires_grad_(False)
     whiten = shipped["whiten.matrix"], shipped["whiten.mean"]
     bank = _Bank(args.work, device, args.times)
     print(f"[{time.monotonic() - began:.0f}s] text read", flush=True)
     bank.draw(model, whiten, args.seed)
     print(f"[{time.monotonic() - began:.0f}s] {len(bank.latents)} clips drawn", flush=True)
-    start = load_file(args.weights) if args.weights else _part(shipped, "denoiser.")
+    start = load_file(args.weights) if args.weights else part_of(shipped, "denoiser.")
     state = train(bank, start, args.out, args)
     print(f"[{time.monotonic() - began:.0f}s] trained", flush=True)
     check(bank, state, model, Probe.shipped(device), whiten, args.checks)
     print(f"[{time.monotonic() - began:.0f}s] checked", flush=True)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 
