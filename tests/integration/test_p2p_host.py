@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from p2p_world import QUICK, WAIT_S, hosts, mesh, until
 
@@ -265,6 +268,26 @@ async def test_kept_peer_is_dialled_again_when_it_comes_back() -> None:
             await until(lambda: not a.peers(), "the peer to be let go")
         finally:
             await again.stop()
+
+
+async def test_a_peer_that_was_let_go_comes_back_only_when_asked() -> None:
+    """libp2p's identify and gossip open streams to a new peer, and would dial one that is gone."""
+    async with hosts(2) as [a, b]:
+        for _ in range(8):  # let go while they are at it
+            await a.connect(b.addrs[0])
+            await a.wait_connected(b.peer_id)
+            await a.disconnect(b.peer_id)
+            await until(lambda: not a.peers() and not b.peers(), "the peer to stay away")
+
+        bridge, stack = a._running()
+        with pytest.raises(SwarmException, match="not connected"):
+            await bridge.call(
+                stack.host.new_stream, ID.from_string(b.peer_id), [TProtocol("/test/echo")]
+            )
+        assert not a.peers()
+
+        b.serve("/test/echo", _echo)
+        assert await a.request(b.peer_id, "/test/echo", b"x")  # asked, and its address is known
 
 
 @asynccontextmanager

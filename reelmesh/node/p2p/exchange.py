@@ -27,7 +27,7 @@ from reelmesh.node.p2p.errors import (
     RequestRefused,
     RequestTimedOut,
 )
-from reelmesh.node.p2p.hardening import peer_of, reset_quietly
+from reelmesh.node.p2p.hardening import Dial, peer_of, reset_quietly
 from reelmesh.node.p2p.limits import PeerRates, Slots
 from reelmesh.node.p2p.metrics import Metrics
 from reelmesh.node.p2p.settings import P2PSettings
@@ -40,8 +40,8 @@ Handler = Callable[[str, bytes], Awaitable[bytes]]
 class Exchange:
     """The request/response protocols of one host."""
 
-    def __init__(self, host: IHost, settings: P2PSettings, metrics: Metrics) -> None:
-        self._host, self._settings, self._metrics = host, settings, metrics
+    def __init__(self, host: IHost, dial: Dial, settings: P2PSettings, metrics: Metrics) -> None:
+        self._host, self._dial, self._settings, self._metrics = host, dial, settings, metrics
         self._rates = PeerRates(settings.request_rate, settings.request_burst, time.monotonic)
         self._slots = Slots(settings.streams_per_peer, settings.streams_in_all)
 
@@ -105,7 +105,9 @@ class Exchange:
         done = False
         try:
             with trio.fail_after(timeout_s):
-                stream = await self._host.new_stream(ID.from_string(peer), [TProtocol(protocol)])
+                peer_id = ID.from_string(peer)
+                await self._dial(peer_id)
+                stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
                 await stream.write(encode_varint_prefixed(data))
                 reply = await read_varint_prefixed_bytes_limited(stream, max_reply)
                 await stream.close()

@@ -19,14 +19,16 @@ from typing import Any
 
 import structlog
 import trio
-from libp2p.abc import INetStream, IRawConnection
+from libp2p.abc import INetConn, INetStream, IRawConnection
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.tools.anyio_service.trio_manager import TrioManager
 
 from reelmesh.node.p2p.limits import Bans, Slots
@@ -37,6 +39,8 @@ from reelmesh.node.wallet.keys import BadPeerId, address_of_peer_id
 log = structlog.stdlib.get_logger(__name__)
 
 StreamHandler = Callable[[INetStream], Awaitable[None]]
+Dial = Callable[[ID], Awaitable[None]]
+"""Connect to a peer whose address is known, unless connected; raises SwarmException."""
 
 
 def peer_of(stream: INetStream) -> str:
@@ -138,13 +142,36 @@ def keep_going(owner: Any, method: str, metrics: Metrics) -> None:
     _replace(owner, method, forever)
 
 
-def no_autodial(swarm: Swarm) -> None:
-    """Dial nobody unasked: as shipped, every address that any peer ever named is dialled."""
+def dial_only_when_asked(swarm: Swarm) -> Dial:
+    """Dial nobody unasked; returns what dials a peer whose address is known, unless connected.
+
+    As shipped, every address that any peer ever named is dialled, and whatever opens a stream
+    (identify, gossip) dials a peer that is gone, so that one that was let go or banned comes back.
+    """
+    dial_peer = swarm.dial_peer
+
+    def live(peer_id: ID) -> list[INetConn]:
+        return [c for c in swarm.get_connections(peer_id) if not c.is_closed]
 
     async def stay() -> None:
         return
 
+    async def connected(peer_id: ID) -> list[INetConn]:
+        if connections := live(peer_id):
+            return connections
+        raise SwarmException(f"not connected to {peer_id}")
+
+    async def keep_the_old(_peer_id: ID) -> None:
+        return
+
+    async def dial(peer_id: ID) -> None:
+        if not live(peer_id):
+            await dial_peer(peer_id)
+
     _replace(swarm.auto_connector, "maybe_connect", stay)
+    _replace(swarm, "dial_peer", connected)
+    _replace(swarm, "dial_peer_replacement", keep_the_old)
+    return dial
 
 
 def bound_inbound(swarm: Swarm, settings: P2PSettings, bans: Bans, metrics: Metrics) -> None:

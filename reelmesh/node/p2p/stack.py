@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -46,6 +46,10 @@ log = structlog.stdlib.get_logger(__name__)
 swarm_module._HAPPY_EYEBALLS_DELAY = 0
 
 
+ADDRESS_TTL_S: Final = 120
+"""How long an address that was dialled stays known; a request to a peer dials it again."""
+
+
 class Events(Protocol):
     """What the stack tells its owner; called on the trio thread, must not block or raise."""
 
@@ -75,13 +79,13 @@ class Stack:
         network = self.host.get_network()
         assert isinstance(network, Swarm)
         self.swarm = network
-        self.exchange = Exchange(self.host, settings, metrics)
+        self._dial = hardening.dial_only_when_asked(self.swarm)
+        self.exchange = Exchange(self.host, self._dial, settings, metrics)
         self.pubsub = GuardedPubsub(
             self.host, make_router(), settings, self._bans, metrics, self._cut_off
         )
         hardening.guard_streams(self.host, settings, self._bans, metrics)
         hardening.guard_identify(self.host, metrics)
-        hardening.no_autodial(self.swarm)
         hardening.bound_inbound(self.swarm, settings, self._bans, metrics)
         self.swarm.register_notifee(_Notifee(self))
         self._nursery: trio.Nursery | None = None
@@ -159,11 +163,15 @@ class Stack:
         info = info_from_p2p_addr(address)
         try:
             with trio.fail_after(timeout_s):
-                await self.host.connect(info)
+                await self._connect(info)
         except Exception as exc:
             raise PeerUnreachable(
                 f"cannot connect to {address}", "check that the node is up and the address right"
             ) from exc
+
+    async def _connect(self, info: PeerInfo) -> None:
+        self.swarm.peerstore.add_addrs(info.peer_id, info.addrs, ADDRESS_TTL_S)
+        await self._dial(info.peer_id)
 
     async def keep(self, address: Multiaddr, until: float) -> None:
         """Dial this peer again whenever the connection is lost, until a trio time."""
@@ -203,7 +211,7 @@ class Stack:
         try:
             with trio.fail_after(self._settings.dial_s):
                 self.swarm._negative_peer_cache.evict(str(info.peer_id))
-                await self.host.connect(info)
+                await self._connect(info)
             if str(info.peer_id) not in self._kept:  # let go while it was dialled
                 await hardening.disconnect(self.swarm, info.peer_id)
         except Exception as exc:
