@@ -1,42 +1,64 @@
-"""Train the depth network: python -m scripts.train_depth OUT.safetensors [--minutes 8].
+"""Train the depth network: python -m scripts.train_depth OUT.safetensors [--start WEIGHTS].
 
-One CPU thread, minutes of its own time: a fifth makes the scenes, the rest trains. Seeds
-0..199 are held out for `scripts/eval_fourd.py`; training uses those from 1000 on.
+Two CPU threads: one process makes scenes all the time, half of them with a figure close by, the
+other trains on the last 30,000. Seeds 0..199 are held out for `scripts/eval_fourd.py`; training
+uses those from 1000 on.
+
+The released weights learned for minutes from scenes without figures, then from both kinds with
+`--start`: from nothing, both kinds at once, ten minutes brought hardly anything.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import multiprocessing
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from multiprocessing import Queue
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from reelmesh.node.stages.depth_net.network import DepthNet
+from scripts.train_depth.near import NearScene
 from scripts.train_depth.scenes import Scene, disparity
 
-SIDE = 128
+SIDE = 160
+"""As the stage sees pictures (`depth.WORK`)."""
+SMALL = 128
+"""What it learns at first, at two thirds of the time a step."""
 BATCH = 16
 FIRST_SEED = 1000
+POOL = 30_000
+CHUNK = 64
+RATE = 1e-3
+
+Chunk = tuple[NDArray[np.uint8], NDArray[np.float16]]
+"""Pictures [CHUNK, 3, SIDE, SIDE] and disparities [CHUNK, SIDE, SIDE]."""
 
 
 def main() -> None:
-    """Make scenes, train, write fp16 weights."""
+    """Train by the clock, write fp16 weights."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--minutes", type=float, default=45.0)
     args = parser.parse_args()
     torch.manual_seed(7)
     torch.set_num_threads(1)
-    end = time.process_time() + args.minutes * 60
-    pictures, wanted = make_scenes(time.process_time() + args.minutes * 60 * 0.2)
-    print(f"{len(pictures)} scenes", flush=True)
-    keep(train(pictures, wanted, end, args.out).state_dict(), args.out)
+    network = DepthNet()
+    if args.start:
+        network.load_state_dict({k: v.float() for k, v in load_file(args.start).items()})
+    with scenes() as queue:
+        train(network, Pool(queue), time.monotonic() + args.minutes * 60, args.out)
+    keep(network.state_dict(), args.out)
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 
@@ -45,18 +67,33 @@ def keep(state: Mapping[str, Tensor], out: Path) -> None:
     save_file({name: value.half().contiguous() for name, value in state.items()}, str(out))
 
 
-def make_scenes(until: float) -> tuple[Tensor, Tensor]:
-    """Pictures uint8 [N, 3, S, S] and disparities fp16 [N, S, S], until the time is over."""
-    pictures, wanted = [], []
+@contextlib.contextmanager
+def scenes() -> Iterator[Queue[Chunk]]:
+    """What a process of its own makes, until the end."""
+    queue: Queue[Chunk] = multiprocessing.Queue(8)
+    maker = multiprocessing.Process(target=_make, args=(queue,), daemon=True)
+    maker.start()
+    try:
+        yield queue
+    finally:
+        maker.terminate()
+        maker.join()
+
+
+def _make(queue: Queue[Chunk]) -> None:
+    torch.set_num_threads(1)
     seed = FIRST_SEED
-    while time.process_time() < until:
-        shape = [(SIDE, SIDE), (SIDE * 3 // 4, SIDE)][seed % 2]
-        picture, depth = Scene(seed).render(*shape)
-        picture, inverse = _square(picture), _square(disparity(depth)[..., None])[..., 0]
-        pictures.append((picture * 255).round().astype(np.uint8).transpose(2, 0, 1))
-        wanted.append(inverse.astype(np.float16))
-        seed += 1
-    return torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(wanted))
+    while True:
+        pictures = np.empty((CHUNK, 3, SIDE, SIDE), np.uint8)
+        wanted = np.empty((CHUNK, SIDE, SIDE), np.float16)
+        for place in range(CHUNK):
+            kind = NearScene if seed % 2 else Scene
+            shape = [(SIDE, SIDE), (SIDE * 3 // 4, SIDE), (SIDE * 9 // 16, SIDE)][seed % 3]
+            picture, depth = kind(seed).render(*shape)
+            pictures[place] = (_square(picture) * 255).round().transpose(2, 0, 1)
+            wanted[place] = _square(disparity(depth)[..., None])[..., 0]
+            seed += 1
+        queue.put((pictures, wanted))
 
 
 def _square(image: np.ndarray) -> np.ndarray:
@@ -67,23 +104,45 @@ def _square(image: np.ndarray) -> np.ndarray:
     return out.reshape(SIDE, SIDE, -1)
 
 
-def train(pictures: Tensor, wanted: Tensor, end: float, out: Path) -> DepthNet:
+class Pool:
+    """The last POOL scenes that were made."""
+
+    def __init__(self, queue: Queue[Chunk]) -> None:
+        self._queue = queue
+        self._pictures = torch.empty(POOL, 3, SIDE, SIDE, dtype=torch.uint8)
+        self._wanted = torch.empty(POOL, SIDE, SIDE, dtype=torch.float16)
+        self.made = 0
+
+    def batch(self, side: int) -> tuple[Tensor, Tensor]:
+        """BATCH pictures [B, 3, side, side] in 0..1 and their disparities [B, side, side]."""
+        while self.made < 4 * CHUNK or not self._queue.empty():
+            pictures, wanted = self._queue.get()
+            at = torch.arange(self.made, self.made + CHUNK) % POOL
+            self._pictures[at] = torch.from_numpy(pictures)
+            self._wanted[at] = torch.from_numpy(wanted)
+            self.made += CHUNK
+        picked = torch.randint(min(self.made, POOL), (BATCH,))
+        x, y = self._pictures[picked].float() / 255, self._wanted[picked].float()
+        if side != SIDE:
+            x = interpolate(x, size=(side, side), mode="area")
+            y = interpolate(y[:, None], size=(side, side), mode="area")[:, 0]
+        return x, y
+
+
+def train(network: DepthNet, pool: Pool, end: float, out: Path) -> None:
     """AdamW, cosine decay by the clock, weights averaged over the last steps."""
-    network = DepthNet()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {k: v.clone() for k, v in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    began, step, told = time.process_time(), 0, 0.0
-    while (now := time.process_time()) < end:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
+    began, step, told = time.monotonic(), 0, 0.0
+    while (now := time.monotonic()) < end:
         part = (now - began) / (end - began)
         for group in optimiser.param_groups:
             group["lr"] = (
-                2e-3 * min(1, step / 100) * (0.02 + 0.98 * math.cos(part * math.pi / 2) ** 2)
+                RATE * min(1, step / 100) * (0.01 + 0.99 * math.cos(part * math.pi / 2) ** 2)
             )
-        picked = torch.randint(len(pictures), (BATCH,))
-        x, y = augment(pictures[picked].float() / 255, wanted[picked].float())
-        with torch.autocast("cpu", torch.bfloat16):
-            found = network(x)
-        error = loss(found.float(), y)
+        x, y = augment(*pool.batch(SMALL if part < 0.3 else SIDE))
+        error = loss(network(x.to(memory_format=torch.channels_last)), y)
         optimiser.zero_grad()
         error.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -92,16 +151,17 @@ def train(pictures: Tensor, wanted: Tensor, end: float, out: Path) -> DepthNet:
         for name, value in network.state_dict().items():
             average[name].lerp_(value, 1 - share)
         step += 1
-        if now - told > 20:
+        if now - told > 30:
             told = now
             keep(average, out)
-            print(f"{now - began:5.0f} s  step {step}  loss {error.item():.4f}", flush=True)
+            done = f"{now - began:5.0f} s  step {step}  {pool.made} scenes"
+            print(f"{done}  loss {error.item():.4f}", flush=True)
     network.load_state_dict(average)
-    return network
 
 
 def augment(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirrored, seen through a colour cast, a contrast and a gamma."""
+    """A part of each picture, mirrored, seen through a colour cast, a contrast and a gamma."""
+    x, y = _parts(x, y)
     if torch.rand(()) < 0.5:
         x, y = x.flip(-1), y.flip(-1)
     many = len(x)
@@ -111,6 +171,22 @@ def augment(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     saturation = torch.rand(many, 1, 1, 1) * 1.3
     x = grey + (x - grey) * saturation
     return (x.clamp(1e-3, 1) ** gamma * cast).clamp(0, 1), y
+
+
+def _parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Each from half of the picture to all of it, so that the height in it tells less.
+
+    Not a square: a stretched part is a stretched picture, as the stage makes of any shape.
+    """
+    many = len(x)
+    wide = 0.5 + 0.5 * torch.rand(many, 2).sqrt()
+    theta = torch.zeros(many, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = wide.unbind(1)
+    theta[:, :, 2] = (torch.rand(many, 2) * 2 - 1) * (1 - wide)
+    grid = affine_grid(theta, list(x.shape), align_corners=False)
+    both = grid_sample(torch.cat([x, y[:, None]], 1), grid, "bilinear", "border", False)
+    x, y = both[:, :3], both[:, 3]
+    return x, (y / y.flatten(1).quantile(0.99, 1).clamp_min(0.05).view(-1, 1, 1)).clamp(0, 1)
 
 
 def loss(found: Tensor, wanted: Tensor) -> Tensor:

@@ -40,12 +40,14 @@ class Paint:
     waves: Array  # [n, 4]: direction and phase
     grain: float
     hard: bool
+    loud: Array | None = None  # [n]: how strong each wave is; all alike without it
 
     def at(self, points: Array) -> Array:
         """Colours [..., 3] of points [..., 3] in the object's own space."""
         sums = np.zeros(points.shape[:-1], np.float32)
-        for wave in self.waves:
-            sums += np.sin(points @ wave[:3] + wave[3])
+        for number, wave in enumerate(self.waves):
+            loud = 1 if self.loud is None else self.loud[number]
+            sums += loud * np.sin(points @ wave[:3] + wave[3])
         mix = sums / max(len(self.waves), 1)
         mix = np.where(mix > 0, 1.0, 0.0) if self.hard else 0.5 + 0.5 * mix
         return self.first + (self.second - self.first) * mix[..., None].astype(np.float32)
@@ -82,7 +84,7 @@ class Scene:
 
     def _paint(self, scale: float) -> Paint:
         rng = self.rng
-        first = _colour(rng)
+        first = coloured(rng)
         second = np.clip(first + rng.normal(0, rng.choice([0.03, 0.12, 0.3]), 3), 0.02, 1)
         count = int(rng.integers(0, 6))
         waves = rng.normal(0, scale * rng.choice([1.5, 4.0, 10.0]), (count, 4))
@@ -142,7 +144,8 @@ class Scene:
         if self.fog:
             keep = np.exp(-self.fog * depth)[..., None]
             colour = colour * keep + self.sky[1] * (1 - keep)
-        return self._photograph(colour, time), np.clip(depth, 0.05, FAR)
+        depth = np.clip(depth, 0.05, FAR)
+        return self._photograph(colour, depth, time), depth
 
     def _background(self, world: Array) -> tuple[Array, Array]:
         depth = np.full(world.shape[:2], FAR, np.float32)
@@ -204,7 +207,7 @@ class Scene:
         depth[hit] = t[hit]
         colour[hit] = paint * lit[:, None]
 
-    def _photograph(self, colour: Array, time: float) -> Array:
+    def _photograph(self, colour: Array, _depth: Array, time: float) -> Array:
         rng = np.random.default_rng(int(time * 1000) + 1)
         if self.blur > 0.3:
             colour = cv2.GaussianBlur(colour, (0, 0), self.blur)  # type: ignore[assignment]
@@ -252,7 +255,8 @@ def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     return vector / np.linalg.norm(vector)
 
 
-def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
+def coloured(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A colour [3], more often near grey than not."""
     base = rng.uniform(0.08, 0.95)
     return np.clip(base + rng.normal(0, rng.choice([0.04, 0.15, 0.3]), 3), 0.03, 1)
 

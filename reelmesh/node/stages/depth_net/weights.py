@@ -14,7 +14,7 @@ from reelmesh.errors import ReelmeshError
 from .network import DepthNet
 
 PATH = Path(__file__).parent / "weights" / "depth_net.safetensors"
-_SHA256 = "2f0bd0c7b6526384a19a8e86a12ab406e017e67bad55ddef74b99ea4883ae5f7"
+_SHA256 = "7e51fa588e766ed651332e24d8a3d503f8cbed7c6022229553ad813f511614c3"
 
 
 class WeightsDamaged(ReelmeshError):
