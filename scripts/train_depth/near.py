@@ -17,7 +17,7 @@ from scripts.train_depth.scenes import Array, Paint, Scene, Thing, coloured
 
 
 class NearScene(Scene):
-    """As `Scene`; a figure of 2 to 8 parts at 0.8 to 4 m, and what else is behind it."""
+    """As `Scene`; a figure of 2 to 10 parts at 0.8 to 4 m, and what else is behind it."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
