@@ -4,8 +4,8 @@ Two CPU threads: one process makes scenes all the time, half of them with a figu
 other trains on the last 30,000. Seeds 0..199 are held out for `scripts/eval_fourd.py`; training
 uses those from 1000 on.
 
-The released weights learned for minutes from scenes without figures, then from both kinds with
-`--start`: from nothing, both kinds at once, ten minutes brought hardly anything.
+Give `--start`: from nothing, both kinds at once, ten minutes brought hardly anything. The weights
+that ship learned from scenes without figures first, by this script before it knew any.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
+from reelmesh.node.stages.depth import WORK
 from reelmesh.node.stages.depth_net.network import DepthNet
 from scripts.train_depth.near import NearScene
 from scripts.train_depth.scenes import Scene, disparity
 
-SIDE = 160
-"""As the stage sees pictures (`depth.WORK`)."""
+SIDE = WORK
 SMALL = 128
 """What it learns at first, at two thirds of the time a step."""
 BATCH = 16
